@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -178,6 +180,23 @@ def test_a_budget_that_cannot_be_met_names_the_layers_that_hold_it() -> None:
         "a budget of 12,495 macs cannot be met: one channel a layer still takes 22,136, "
         "most of it in 'conv1' (19,600), 'conv2' (2,500), 'fc1' (25); raise the budget"
     )
+
+
+@pytest.mark.parametrize("method", ["magnitude", "slimming", "transport", "hfp", "qcqp"])
+def test_a_network_whose_channels_all_stay_is_said_to_be_such(method: str) -> None:
+    config = _config({"name": "prune", "epochs": 1, method: {"macs": 1.0, "params": 0.9}})
+    data = replace(load("digits"), train_x=np.zeros((1, 4, 4, 4), np.uint8))
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 10))
+    (pruning,) = stage_methods(config.stage[0])
+    with pytest.raises(UserError, match="^no channels of this network can be removed: "):
+        pruning.foresee(network, Context(config, data, None, layers_of(config), Path()), Size(10_000, 10_000))
+
+
+def test_layers_whose_channels_stay_are_told_beside_a_budget_that_cannot_be_met() -> None:
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 5, 1), nn.Conv2d(5, 2, 1))
+    with pytest.raises(UserError) as caught:
+        Budget.of(structure_of(network, (4, 4, 4)), MagnitudeConfig(params=0.1))
+    assert "most of it in '0' (76, all channels stay), '1' (20), '2' (10); raise" in str(caught.value)
 
 
 @pytest.mark.parametrize(("multiple", "least", "floor"), [(1, 4, 4), (3, 4, 6), (4, 1, 4), (1, 1, 1)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from math import ceil, fsum
@@ -89,6 +89,7 @@ class Budget:
         Raises:
             UserError: even the fewest channels a group are more; names the layers that hold the most of it.
         """
+        demand_free(structure)
         budget = replace(
             Budget.share_of(whole or Size.of(structure), shares), multiple=shares.multiple, least=shares.least
         )
@@ -134,13 +135,33 @@ class Budget:
                 continue
             takes = {layer.name: getattr(layer, kind)(least) for layer in structure.layers}
             channels = "one channel" if fewest == 1 else f"a floor of {fewest} channels"
-            raise cannot_be_met(f"{limit:,} {kind}", f"{channels} a layer", takes)
+            raise cannot_be_met(f"{limit:,} {kind}", f"{channels} a layer", takes, _fixed_layers(structure))
 
 
-def cannot_be_met(budget: str, least: str, takes: Mapping[str, int]) -> UserError:
-    """The refusal of ``budget``, when ``least`` of the network still takes so much in each of its layers."""
+def demand_free(structure: Structure) -> None:
+    """Raise UserError where no channels of ``structure`` can be removed."""
+    if not structure.free:
+        raise UserError(
+            "no channels of this network can be removed: concatenated and grouped ones stay, and so do its outputs",
+            hint="leave pruning out, or remove single weights with dst",
+        )
+
+
+def _fixed_layers(structure: Structure) -> list[str]:
+    """The layers that neither read nor write channels that can be removed."""
+    free = {group.name for group in structure.free}
+    return [layer.name for layer in structure.layers if not {layer.reads, layer.writes} & free]
+
+
+def cannot_be_met(budget: str, least: str, takes: Mapping[str, int], fixed: Collection[str] = ()) -> UserError:
+    """The refusal of ``budget``, when ``least`` of the network still takes so much in each of its layers.
+
+    Of these, ``fixed`` are as large as before.
+    """
     largest = sorted(takes.items(), key=lambda item: (-item[1], item[0]))
-    holders = ", ".join(f"'{name}' ({size:,})" for name, size in largest[:_NAMED])
+    holders = ", ".join(
+        f"'{name}' ({size:,}{', all channels stay' if name in fixed else ''})" for name, size in largest[:_NAMED]
+    )
     return UserError(
         f"a budget of {budget} cannot be met: {least} still takes {sum(takes.values()):,}, most of it in {holders}",
         hint="raise the budget",

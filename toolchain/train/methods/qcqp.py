@@ -26,7 +26,7 @@ from toolchain.ir.input_types import parse_input
 from toolchain.ir.ops.products import MatVec
 from toolchain.ir.types import Parallelism, QInt, Value
 from toolchain.train.blocks import Residual
-from toolchain.train.budgets import Budget, Size, shrink
+from toolchain.train.budgets import Budget, Size, demand_free, shrink
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.layer_bits import LayerBits, layer_bits
 from toolchain.train.methods.positions import keep_positions
@@ -59,6 +59,7 @@ class Qcqp(Method):
     def foresee(self, model: nn.Module, context: Context, left: Size) -> Size:
         """Check that the fewest channels a group meet the budgets."""
         config, structure = self.channels, structure_of(model, context.data.shape)
+        demand_free(structure)
         channel_program(model, structure, config, _bits(model, context), left).check()
         return Budget.share_of(left, config).within(left)
 
