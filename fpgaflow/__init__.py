@@ -83,7 +83,7 @@ def train(
 
     Args:
         config: a run file, the name of a recipe, or a mapping of the tables of a run file.
-        out: the run's folder; runs/NAME by default.
+        out: the run's folder; runs/NAME by default, or the one whose run.toml is resumed.
         settings: overrides such as ``"train.epochs=5"``.
         resume: go on from the last checkpoint in ``out``.
         overwrite: remove an earlier run in ``out`` first.
@@ -94,15 +94,19 @@ def train(
     """
     from toolchain.config.run import find_config, load_config, parse_config
     from toolchain.config.toml import overridden
+    from toolchain.flow.runs import run_folder
 
     if isinstance(config, Mapping):
         table = overridden(config, settings)
         run = parse_config({"name": "run", **table}, where="the mapping")
+        default = Path("runs") / run.name
     else:
-        run = load_config(find_config(os.fspath(config)), list(settings))
+        path = find_config(os.fspath(config))
+        run = load_config(path, list(settings))
+        default = run_folder(path, run.name, resume=resume)
     from toolchain.flow.training import train as run_training
 
-    return _network(run_training(run, _folder(out, Path("runs") / run.name), resume, overwrite=overwrite))
+    return _network(run_training(run, _folder(out, default), resume, overwrite=overwrite))
 
 
 @typed

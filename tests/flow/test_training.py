@@ -18,6 +18,7 @@ from toolchain import files
 from toolchain.config.run import RunConfig, find_config, load_config, parse_config
 from toolchain.errors import UserError
 from toolchain.flow import training
+from toolchain.flow.runs import run_folder
 from toolchain.flow.training import train
 from toolchain.frontend.agreement import compare
 from toolchain.frontend.read import read_qonnx
@@ -415,6 +416,15 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt, match=f"^go on with: {command}$"):
         train(_config(), out, callbacks=[Stop()])
     assert load_config(out / "run.toml") == _config()
+
+
+def test_a_run_that_is_resumed_by_its_run_file_goes_on_in_its_folder(tmp_path: Path) -> None:
+    file = tmp_path / "elsewhere" / "run.toml"
+    assert run_folder(file, "mine", resume=True) == Path("runs/mine")  # one of the user's own
+    (file.parent / "checkpoints").mkdir(parents=True)
+    assert run_folder(file, "mine", resume=True) == file.parent
+    for path, resume in ((file, False), (file.with_name("mine.toml"), True)):
+        assert run_folder(path, "mine", resume=resume) == Path("runs/mine")
 
 
 def test_augmentation_of_what_is_no_picture_is_refused(tmp_path: Path) -> None:

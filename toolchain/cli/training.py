@@ -23,13 +23,16 @@ def train(
     """Train a quantized network and export it as QONNX."""
     from toolchain.config.run import find_config, load_config
 
-    run = load_config(find_config(config), settings or [])
+    path = find_config(config)
+    run = load_config(path, settings or [])
+    from toolchain.flow.runs import run_folder
     from toolchain.train.data import load_for
 
     data = load_for(run.data)  # before torch is loaded, which takes longer than to miss a file
     from toolchain.flow.training import train as run_training
 
-    folder = run_training(run, out or Path("runs") / run.name, resume, overwrite=overwrite, data=data)
+    out = out or run_folder(path, run.name, resume=resume)
+    folder = run_training(run, out, resume, overwrite=overwrite, data=data)
     from toolchain.train.stages import is_first_process
     from toolchain.train.summary import summary
 

@@ -20,6 +20,13 @@ RUN_FILES = ("run.toml", NETWORK_FILE, "model.onnx", "model.pt", "metrics.json",
 log = logging.getLogger(__name__)
 
 
+def run_folder(run_file: Path, name: str, *, resume: bool) -> Path:
+    """The folder of a run where nobody gives one: runs/NAME, or the one whose run.toml is resumed."""
+    if resume and run_file.name == "run.toml" and (run_file.parent / "checkpoints").is_dir():
+        return run_file.parent
+    return Path("runs") / name
+
+
 def model_file(path: Path) -> Path:
     """The QONNX file ``path``, or the one in the run folder ``path``; a network that has changed since is said.
 
