@@ -52,6 +52,11 @@ def test_the_summary_of_a_run_names_data_and_folder_as_they_are(
     console().print(summary(folder))
     printed = capsys.readouterr().out
     assert f"npy:{ODD}, 4 epochs, 4 s" in printed and "fpgaflow quantize 'my x[red]' --weights 8 --acts 8" in printed
+    (folder / "model.onnx").touch()
+    for bits, command in ((4, "fpgaflow export"), (32, "set quant.act_bits to 8 or less: no unit computes on float")):
+        (folder / "metrics.json").write_text(json.dumps(said | {"act_bits": bits}))
+        console().print(summary(folder))
+        assert command in capsys.readouterr().out
 
 
 def test_progress_on_a_terminal_names_a_stage_as_it_is(

@@ -10,6 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from toolchain.config.run import FLOAT_BITS
+
 _JUDGED = {
     "test": "it was not calibrated on",
     "calibration": "it was calibrated on, there being no others: lower --count",
@@ -42,11 +44,12 @@ def summary(folder: Path) -> Panel:
             grid.add_row("Cost", f"{points:+.2f} points of top-1, both on these {metrics['agreement_images']:,} images")
     for line in metrics.get("warnings", ()):
         grid.add_row("Warning", line)
-    if (folder / "model.onnx").is_file():
-        command = ["export", str(folder)]
+    exported = (folder / "model.onnx").is_file()
+    if exported and metrics["act_bits"] == FLOAT_BITS:
+        grid.add_row("Next", "set quant.act_bits to 8 or less: no unit computes on float activations")
     else:
-        command = ["quantize", str(folder), "--weights", "8", "--acts", "8"]
-    grid.add_row("Next", shlex.join(["fpgaflow", *command]))
+        command = ["export", str(folder)] if exported else ["quantize", str(folder), "--weights", "8", "--acts", "8"]
+        grid.add_row("Next", shlex.join(["fpgaflow", *command]))
     calibrated = metrics.get("calibration_images")
     epochs = f"{metrics['epochs']} epoch{'' if metrics['epochs'] == 1 else 's'}"
     how = epochs if calibrated is None else f"calibrated on {calibrated:,} images"
