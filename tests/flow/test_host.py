@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from toolchain.flow.coverage import check
 from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export, lower
 from toolchain.frontend.execute import execute_qonnx
+from toolchain.ir.types import InputType
 
 CHECK = Check(count=3, qonnx_images=3)
 
@@ -82,3 +84,28 @@ def test_a_network_of_no_rest_has_none_of_a_build_before(tmp_path: Path) -> None
     net.metadata = dict(PIXELS)
     lower(net.save(tmp_path / "net.onnx", net.conv("x", net.weight(4, 3, 3, 3))), tmp_path / "build")
     assert not (tmp_path / "build/rest.onnx").exists()
+
+
+@pytest.mark.parametrize("change", ["another", "gone", "cut"])
+def test_an_end_that_is_not_as_it_was_written_is_not_deployed(change: str, tmp_path: Path) -> None:
+    lower(bare_relu(tmp_path / "net.onnx"), tmp_path / "build")
+    end = tmp_path / "build/rest.onnx"
+    content = end.read_bytes()
+    assert Build(tmp_path / "build").parts == {"rest.onnx": content}
+    if change == "gone":
+        end.unlink()
+    else:
+        end.write_bytes(content[:9] if change == "cut" else (tmp_path / "net.onnx").read_bytes())
+    told = "cannot read rest.onnx: No such file" if change == "gone" else "rest.onnx is not as it was written"
+    with pytest.raises(UserError, match=f"^{told}.*run 'fpgaflow lower' again"):
+        _ = Build(tmp_path / "build").parts
+
+
+def test_a_record_of_another_lowering_of_the_same_file_is_refused(tmp_path: Path) -> None:
+    """As a kill leaves it between model.json and graph.json."""
+    path = bare_relu(tmp_path / "net.onnx")
+    for name, kind in (("a", InputType(0, 255, (Fraction(1, 255),))), ("b", InputType(0, 255, (Fraction(1, 64),)))):
+        lower(path, tmp_path / name, given=kind)
+    (tmp_path / "a/model.json").write_bytes((tmp_path / "b/model.json").read_bytes())
+    with pytest.raises(UserError, match=r"^model.json is of another network than graph.json"):
+        _ = Build(tmp_path / "a").network

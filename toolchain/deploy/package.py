@@ -198,11 +198,9 @@ def board_files(build: Build, found: Deployable, check: Check) -> dict[str, str 
     native = native_files(found.facts, found.graph, build.project.files)
     taken = samples(build, found, check)
     image = {} if found.image is None else {f"{BOARD}/{MEMORY}": found.image}
-    parts = {FIRST: build.model.first, REST: build.model.host}
-    rest = {f"{BOARD}/{name}": (build.folder / name).read_bytes() for name, part in parts.items() if part is not None}
     return {
         **image,
-        **rest,
+        **{f"{BOARD}/{name}": content for name, content in build.parts.items()},
         f"{BOARD}/{DRIVER}": driver,
         f"{BOARD}/{NETWORK}": json.dumps(found.facts, indent=1) + "\n",
         f"{BOARD}/{SAMPLES}": taken.archive,

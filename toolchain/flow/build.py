@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 
 from toolchain.errors import UserError, unknown_name
-from toolchain.files import digest_file, remove, replace_folder
+from toolchain.files import digest_bytes, digest_file, remove, replace_folder
 from toolchain.flow.architecture import Architecture
 from toolchain.flow.choice import ARCHITECTURES
 from toolchain.flow.first import run_first
 from toolchain.flow.images import Images, Trained, load_images
 from toolchain.flow.options import Check
 from toolchain.flow.project import Project, demand_own, foreign, read_project
-from toolchain.flow.records import BuildRecord, ModelRecord, SimulationRecord, read_record
+from toolchain.flow.records import BuildRecord, ModelRecord, SimulationRecord, read_record, record_text
 from toolchain.frontend.layout import Layout
 from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.ir.encode import encode
@@ -67,8 +67,8 @@ class Build:
     def network(self) -> Stored:
         """The integer network."""
         stored = load(self.folder)
-        if stored.source != self.model.sha256:
-            raise self._stale("model.json is of another network than graph.json", "lower")
+        if stored.source != digest_bytes(record_text(self.model).encode()):
+            raise self._stale("model.json is of another network than graph.json, or not as it was written", "lower")
         return stored
 
     @cached_property
@@ -85,6 +85,23 @@ class Build:
         if kind is None:
             raise unknown_name("architecture", self.record.architecture, ARCHITECTURES)
         return kind.read(network, self.folder, by_hand=self.folder / kind.file in self.foreign_plans())
+
+    @cached_property
+    def parts(self) -> dict[str, bytes]:
+        """The parts of the network that the host runs in front and behind, by name."""
+        wanted = {FIRST: self.model.first, REST: self.model.host}
+        return {name: self._part(name, record.sha256) for name, record in wanted.items() if record is not None}
+
+    def _part(self, name: str, sha256: str) -> bytes:
+        """The file ``name`` of digest ``sha256``."""
+        path = self.folder / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise self._stale(f"cannot read {name}: {error.strerror}", "lower") from error
+        if digest_bytes(content) != sha256:
+            raise self._stale(f"{name} is not as it was written", "lower")
+        return content
 
     @property
     def board(self) -> str:
@@ -145,7 +162,7 @@ class Build:
             joined=model.inputs if first is None else first.inputs,
         )
         if first is not None:
-            images = replace(images, x=run_first(self.folder / FIRST, first, images.x, layout, model.inputs))
+            images = replace(images, x=run_first(self.parts[FIRST], first, images.x, layout, model.inputs))
         at_once = check.memory.frames(ENCODING_BYTES * graph.input.size, "reading the images", 256)
         for part in spans(len(images.x), at_once):
             encode(graph, images.x[part])  # refuses what the network cannot read

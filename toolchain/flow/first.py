@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import onnx
 
 from toolchain.errors import UserError
+from toolchain.files import digest_bytes
 from toolchain.flow.records import FirstRecord, InputsRecord, IntegersRecord
 from toolchain.frontend.execute import execute_frames
 from toolchain.frontend.front_part import front_of
+from toolchain.frontend.host_part import part_bytes
 from toolchain.frontend.layout import Layout
 from toolchain.frontend.metadata import encoding_of
 from toolchain.frontend.onnx_file import OnnxFile
@@ -69,23 +70,21 @@ def first_record(
         joined=InputsRecord.of(file.joined),
         tensors=list(starts),
         nodes=[f"{node.op_type} '{node.name}'" for node in front.graph.node],
+        sha256=digest_bytes(part_bytes(front)),
         network=network,
     )
     return record, front
 
 
-def run_first(path: Path, first: FirstRecord, images: Array, layout: Layout, joined: Joined | None) -> Array:
+def run_first(part: bytes, first: FirstRecord, images: Array, layout: Layout, joined: Joined | None) -> Array:
     """The real numbers (N, H, W, C) that the accelerator, whose input has ``layout``, reads of ``images`` (N, H, W, C).
 
-    ``joined`` tells how the tensors of first.onnx in ``path`` become one.
+    ``joined`` tells how the tensors of ``part``, the content of first.onnx, become one.
 
     Raises:
-        UserError: it cannot be read, or onnxruntime does not run it.
+        UserError: onnxruntime does not run it.
     """
-    try:
-        front = onnx.load(path)
-    except OSError as error:
-        raise UserError(f"cannot read it: {error.strerror}", where=str(path), hint="run 'fpgaflow lower'") from error
+    front = onnx.load_from_string(part)
     values = images
     if np.issubdtype(images.dtype, np.integer) and first.input is not None:
         values = worth(first.input.type, images)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import onnx
 
-from toolchain.files import write_bytes
+from toolchain.files import digest_bytes, write_bytes
 from toolchain.flow.build import FIRST, REST
 from toolchain.flow.records import FirstRecord, HostRecord
-from toolchain.frontend.host_part import rest_of
+from toolchain.frontend.host_part import part_bytes, rest_of
 from toolchain.frontend.onnx_file import OnnxFile
 from toolchain.frontend.read import ModelFile
 from toolchain.ir.graph import Graph
@@ -36,6 +36,7 @@ def host_part(whole: OnnxFile, file: ModelFile, graph: Graph) -> tuple[HostRecor
         axes=[layout.axes for layout in layouts],
         outputs=list(whole.outputs),
         nodes=[f"{node.op_type} '{node.name}'" for node in rest.graph.node],
+        sha256=digest_bytes(part_bytes(rest)),
     )
     return record, rest
 
@@ -60,8 +61,3 @@ def write_part(part: onnx.ModelProto | None, path: Path) -> None:
         path.unlink(missing_ok=True)
     else:
         write_bytes(path, part_bytes(part))
-
-
-def part_bytes(part: onnx.ModelProto) -> bytes:
-    """``part`` as its file has it."""
-    return bytes(part.SerializeToString(deterministic=True))

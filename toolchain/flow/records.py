@@ -60,20 +60,22 @@ class HostRecord(Record):
     """rest.onnx, the part of a network that is left to the host: it reads ``tensors`` and makes the file's ``outputs``.
 
     The tensors are the values of the accelerator's outputs, in their order, with these ``axes``. ``nodes`` are told.
+    ``sha256`` is the file's.
     """
 
     tensors: list[str]
     axes: list[str]
     outputs: list[str]
     nodes: list[str]
+    sha256: str
 
 
 class FirstRecord(Record):
     """first.onnx, what of a network the host runs in front of the accelerator: it makes ``tensors``, that one's inputs.
 
     Frames of its input have ``shape`` (H, W, C) and ``axes`` and are of ``dtype``; integers are those of ``input``,
-    which is None where real numbers alone are taken. ``joined`` is of a file of several inputs. ``network`` is the
-    sha256 of network.onnx, the file's other nodes. ``nodes`` are told.
+    which is None where real numbers alone are taken. ``joined`` is of a file of several inputs. ``sha256`` is the
+    file's, ``network`` that of network.onnx, which has the other nodes. ``nodes`` are told.
     """
 
     axes: str
@@ -83,6 +85,7 @@ class FirstRecord(Record):
     joined: InputsRecord | None
     tensors: list[str]
     nodes: list[str]
+    sha256: str
     network: str
 
     @property

@@ -22,18 +22,19 @@ from toolchain.flow.counts import count_build, with_counts
 from toolchain.flow.coverage import mapped_part
 from toolchain.flow.first import first_record
 from toolchain.flow.hls4ml import beside, build_hls4ml, demand_buildable
-from toolchain.flow.host import host_notes, host_part, part_bytes, write_part
+from toolchain.flow.host import host_notes, host_part, write_part
 from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.measured import with_measured
 from toolchain.flow.options import Check, Hls4mlOptions, Search, planned_board, prepared_board
 from toolchain.flow.progress import Progress, silent
 from toolchain.flow.project import demand_own, foreign, write_project
-from toolchain.flow.records import BuildRecord, FirstRecord, InputsRecord, ModelRecord, write_record
+from toolchain.flow.records import BuildRecord, FirstRecord, InputsRecord, ModelRecord, record_text, write_record
 from toolchain.flow.rtl import RTL_IMAGES, demand_tools, make_rtl
 from toolchain.flow.rtl import demand_exact as demand_exact_rtl
 from toolchain.flow.simulate import demand_exact, simulate
 from toolchain.flow.streaming import Streaming
 from toolchain.frontend.front_part import behind
+from toolchain.frontend.host_part import part_bytes
 from toolchain.frontend.onnx_file import OnnxFile, load_onnx
 from toolchain.frontend.read import ModelFile, read_file
 from toolchain.ir.graph import Graph
@@ -158,7 +159,7 @@ def lower(
     write_part(mapped.front, folder / FIRST)
     write_part(mapped.network, folder / NETWORK)
     write_part(rest, folder / REST)
-    network = save(graph, folder, source_digest=file.sha256)
+    network = save(graph, folder, source_digest=digest_bytes(record_text(record).encode()))
     progress("lower", 1, 1)
     return Build(folder).knowing(model=record, network=network)
 

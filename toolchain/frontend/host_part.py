@@ -112,3 +112,8 @@ def _reaching(nodes: Sequence[OnnxNode], wanted: set[str]) -> tuple[OnnxNode, ..
             kept.append(node)
             wanted = wanted | set(node.inputs)
     return tuple(reversed(kept))
+
+
+def part_bytes(part: onnx.ModelProto) -> bytes:
+    """``part`` as its file has it."""
+    return bytes(part.SerializeToString(deterministic=True))

@@ -68,7 +68,7 @@ def _build(cls: type, record: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
 
 @dataclass(frozen=True)
 class Stored:
-    """A ``graph`` as its files hold it, with its ``digest`` and the sha256 of the file it stems from."""
+    """A ``graph`` as its files hold it, with its ``digest`` and the sha256 of the record it stems from."""
 
     graph: Graph
     digest: str
@@ -78,7 +78,7 @@ class Stored:
 def save(graph: Graph, folder: Path, *, source_digest: str = "") -> Stored:
     """Write graph.json and weights.npz below ``folder``; ``load`` would return the same.
 
-    ``source_digest`` is the sha256 of the file the graph stems from. The bytes depend on the graph alone.
+    ``source_digest`` is the sha256 of the record of the file the graph stems from. The bytes depend on the graph alone.
     """
     arrays: dict[str, np.ndarray] = {}
     record = {
