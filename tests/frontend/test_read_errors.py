@@ -70,6 +70,14 @@ def test_a_padded_operand_is_named_as_such(op: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("op", ["HardSigmoid", "Softmax"])
+def test_a_padded_input_of_what_is_left_to_the_host_is_named_as_such(op: str, tmp_path: Path) -> None:
+    net = Net((1, 3, 4, 4))
+    x = net.conv(net.quant("x"), net.weight(2, 3, 1, 1))
+    x = net.add("Pad", net.quant(x), net.const([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
+    assert refusal(net.save(tmp_path / "net.onnx", net.add(op, x))).startswith("a Pad in front of it [net.onnx, node")
+
+
 def test_weights_that_cannot_be_joined_are_named(tmp_path: Path) -> None:
     net = Net((1, 6))
     parts = [net.quant(net.const(np.ones((rows, 6))), 4, 0.5) for rows in (3, 2)]

@@ -248,7 +248,7 @@ class Reader:
 
     def leave_out(self, node: OnnxNode, why: str = "") -> None:
         """``node`` at the network's end is left to the host: its output stands for what it reads. ``why`` is noted."""
-        self.tensors[node.outputs[0]] = self.tensors[node.inputs[0]]
+        self.tensors[node.outputs[0]] = self.tensor(node)
         self.left_out.add(node.outputs[0])
         if why:
             self.notes.append(f"{node.op} '{node.name}' is left out: {why}")
