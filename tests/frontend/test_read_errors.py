@@ -287,11 +287,12 @@ def test_damaged_bytes_are_a_user_error_or_another_network(tmp_path: Path) -> No
         (4, np.nan, 0.0, "the scale is not a positive number everywhere"),
         (4, np.inf, 0.0, "the scale is not a positive number everywhere"),
         (4, 1.0, 0.5, "the zero point 0.5 is not an integer"),
+        (4, 1.0, np.arange(2).reshape(2, 1, 1), "the zero point differs between channels"),
         (4, np.ones((1, 3, 1, 1)), 0.0, "the scale of shape (1, 3, 1, 1) does not fit the tensor's (1, 2, 3, 3)"),
         (4, np.arange(1, 4).reshape(3, 1), 0.0, "the scale differs along H"),
     ],
 )
-def test_quantizer_parameters(bits: float, scale: float, zero: float, message: str, tmp_path: Path) -> None:
+def test_quantizer_parameters(bits: float, scale: Any, zero: Any, message: str, tmp_path: Path) -> None:
     net = Net((1, 2, 3, 3))
     path = net.save(tmp_path / "net.onnx", net.quant("x", bits, scale, zero))
     assert refusal(path).startswith(f"{message} [net.onnx, node 'Quant_0' (Quant)]; ")

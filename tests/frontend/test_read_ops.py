@@ -149,6 +149,15 @@ def weights_with_a_zero_point(net: Net) -> str:
     return net.quant(net.conv(net.quant("x", 6, 0.1, 5.0, signed=0), weight, pads=[1, 0, 0, 1]), 6, 0.21)
 
 
+def weights_with_a_zero_point_a_channel(net: Net) -> str:
+    """As Brevitas' ShiftedUint8WeightPerChannelFloat writes them."""
+    zero, scale = np.array([7.0, 0.0, 15.0]), np.array([0.2, 0.13, 0.31])
+    shape = (3, 1, 1, 1)
+    weight = net.const(net.rng.normal(0, 1, (3, 4, 2, 2)))
+    weight = net.quant(weight, 4, scale.reshape(shape), zero.reshape(shape), signed=0)
+    return net.quant(net.conv(net.quant("x", 6, 0.1), weight), 6, 0.21)
+
+
 def channels_last(net: Net) -> str:
     x = net.add("Transpose", net.quant("x", 6, 0.1), perm=[0, 2, 3, 1])
     weight = net.quant(net.const(net.rng.normal(0, 0.3, (5, 3, 3, 4))), 4, 0.1)
@@ -184,6 +193,7 @@ MAPS: dict[str, Build] = {
     "four terms": three_branches,
     "two unlike scales behind a leaky ReLU": unequal_branches,
     "zero points of weights": weights_with_a_zero_point,
+    "a zero point a channel of weights": weights_with_a_zero_point_a_channel,
     "channels-last nodes": channels_last,
     "Mul": constants("Mul", 1, 2.0),
     "Add of a channel vector": constants("Add", 0, np.arange(4).reshape(4, 1, 1) / 8),

@@ -17,10 +17,13 @@ MAX_BITS = 32
 
 @dataclass(frozen=True)
 class QuantRule:
-    """The parameters of a Quant node before the scale is laid out along channels; ``scale`` is as in the file."""
+    """The parameters of a Quant node before the scale is laid out along channels; ``scale`` is as in the file.
+
+    ``zero`` (int64) has the zero points: one, but of a constant also one a channel.
+    """
 
     scale: np.ndarray
-    zero_point: int
+    zero: np.ndarray
     low: int
     high: int
     bits: int
@@ -37,8 +40,13 @@ class QuantRule:
             return np.where(x >= 0, 1, -1).astype(np.int64)
         with np.errstate(over="ignore"):  # infinity is clamped
             quotient = x / self.scale
-        clamped = np.clip(quotient + x.dtype.type(self.zero_point), self.low, self.high)
+        clamped = np.clip(quotient + self.zero.astype(x.dtype), self.low, self.high)
         return np.clip(self.rounding.floats(clamped).astype(np.int64), self.low, self.high)
+
+    @property
+    def zero_point(self) -> int:
+        """The zero point where there is one."""
+        return int(self.zero.item())
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,10 @@ def number_type(name: str) -> Datatype | None:
 
 
 def read_quant(file: OnnxFile, node: OnnxNode, constants: Constants) -> QuantRule:
-    """The rule of a Quant, IntQuant or BipolarQuant node; UserError when a parameter is not what hardware can do."""
+    """The rule of a Quant, IntQuant or BipolarQuant node; UserError when a parameter is not what hardware can do.
+
+    A constant's zero point may differ between channels.
+    """
     bipolar = node.op == "BipolarQuant"
     names = ("scale",) if bipolar else ("scale", "zero point", "bit width")
     given = [_parameter(file, node, constants, i + 1, what) for i, what in enumerate(names)]
@@ -114,25 +125,28 @@ def read_quant(file: OnnxFile, node: OnnxNode, constants: Constants) -> QuantRul
             node, "the scale is not a positive number everywhere", "train again, or raise the scale's minimum"
         )
     if bipolar:
-        return QuantRule(scale, 0, -1, 1, 1, True, Rounding.ROUND, True)
-    zero_point = _integer(file, node, given[1], "zero point")
-    if abs(zero_point) >= 1 << 24:
-        raise file.fault(node, f"a zero point of {zero_point:g}", "float32 holds zero points below 2**24")
-    bits = _integer(file, node, given[2], "bit width")
+        return QuantRule(scale, np.zeros((), np.int64), -1, 1, 1, True, Rounding.ROUND, True)
+    zero = _integers(file, node, given[1], "zero point")
+    furthest = zero.flat[np.abs(zero).argmax()]
+    if abs(furthest) >= 1 << 24:
+        raise file.fault(node, f"a zero point of {furthest:g}", "float32 holds zero points below 2**24")
+    if node.inputs[0] not in constants:
+        zero = _single(file, node, zero, "zero point")
+    bits = int(_single(file, node, _integers(file, node, given[2], "bit width"), "bit width"))
     if not 1 <= bits <= MAX_BITS:
         raise file.fault(node, f"a bit width of {bits}", f"use 1 to {MAX_BITS} bits")
     signed = bool(node.attributes.get("signed", 1))
     narrow = bool(node.attributes.get("narrow", 0))
     rounding = rounding_of(file, node, Rounding.ROUND)
     if bits == 1 and signed:  # the QONNX executor reads a signed bit as -1 or +1
-        if zero_point:
-            raise file.fault(node, f"a 1-bit quantizer with zero point {zero_point}", "use zero point 0")
-        return QuantRule(scale, 0, -1, 1, 1, True, rounding, True)
+        if zero.any():
+            raise file.fault(node, f"a 1-bit quantizer with zero point {furthest:g}", "use zero point 0")
+        return QuantRule(scale, np.zeros((), np.int64), -1, 1, 1, True, rounding, True)
     low = -(1 << (bits - 1)) + narrow if signed else 0
     high = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1 - narrow
     if low == high:
         raise file.fault(node, "an unsigned narrow quantizer of 1 bit has no code but 0", "use 2 bits, or narrow=0")
-    return QuantRule(scale, zero_point, low, high, bits, signed, rounding, False)
+    return QuantRule(scale, zero.astype(np.int64), low, high, bits, signed, rounding, False)
 
 
 def rounding_of(file: OnnxFile, node: OnnxNode, default: Rounding) -> Rounding:
@@ -159,13 +173,21 @@ def _parameter(file: OnnxFile, node: OnnxNode, constants: Constants, index: int,
     return array
 
 
-def _integer(file: OnnxFile, node: OnnxNode, array: np.ndarray, what: str) -> int:
-    first = float(array.ravel()[0])
-    if not np.isfinite(first) or first != int(first):
-        raise file.fault(node, f"the {what} {first:g} is not an integer", "export the model again")
+def _integers(file: OnnxFile, node: OnnxNode, array: np.ndarray, what: str) -> np.ndarray:
+    """``array`` as float64, all of it integers."""
+    real = array.astype(np.float64)
+    broken = real[~np.isfinite(real) | (real != np.rint(real))]
+    if broken.size:
+        raise file.fault(node, f"the {what} {broken[0]:g} is not an integer", "export the model again")
+    return real
+
+
+def _single(file: OnnxFile, node: OnnxNode, array: np.ndarray, what: str) -> np.ndarray:
+    """The number of which all of ``array`` are."""
+    first = array.ravel()[0]
     if (array != first).any():
         raise file.fault(node, f"the {what} differs between channels", f"use one {what} a tensor")
-    return int(first)
+    return np.asarray(first)
 
 
 def asked_sizes(node: OnnxNode, shape: Sequence[int]) -> np.ndarray:

@@ -51,15 +51,15 @@ def _quantize(constants: Constants, node: OnnxNode) -> None:
     if not np.issubdtype(x.dtype, np.floating):
         x = x.astype(np.float32)
     try:
-        codes = np.broadcast_to(rule.codes(x), np.broadcast_shapes(x.shape, rule.scale.shape))
+        codes = np.broadcast_to(rule.codes(x), np.broadcast_shapes(x.shape, rule.scale.shape, rule.zero.shape))
     except ValueError as error:
-        raise constants.file.fault(
-            node, f"a scale of shape {rule.scale.shape} does not fit the tensor's {x.shape}", "export again"
-        ) from error
+        given = f"a scale of shape {rule.scale.shape}"
+        given += f" with zero points of shape {rule.zero.shape}" if rule.zero.size > 1 else ""
+        raise constants.file.fault(node, f"{given} does not fit the tensor's {x.shape}", "export again") from error
     bits, signed = (2, True) if rule.bipolar else (rule.bits, rule.signed)
-    if rule.zero_point:  # the value is (code - zero point) * scale
-        codes = codes - rule.zero_point
-        limits = QInt.holding(min(rule.low - rule.zero_point, -1), rule.high - rule.zero_point)
+    if rule.zero.any():  # the value is (code - zero point) * scale
+        codes = codes - rule.zero
+        limits = QInt.holding(min(rule.low - int(rule.zero.max()), -1), rule.high - int(rule.zero.min()))
         bits, signed = limits.bits, limits.signed
     scale = rule.scale.reshape((1,) * (codes.ndim - rule.scale.ndim) + rule.scale.shape)
     constants.quantized[node.outputs[0]] = QuantConst(codes, scale, bits, signed, (node.own_name,))

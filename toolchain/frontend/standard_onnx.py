@@ -298,7 +298,7 @@ def _in_bytes(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Bu
 
 def _standard_quant(file: OnnxFile, node: OnnxNode, constants: Constants, builder: _Builder) -> None:
     rule = read_quant(file, node, constants)
-    wide = node.op != "BipolarQuant" and rule.zero_point != 0 and not _stays_float32(constants.get(node.inputs[2]))
+    wide = node.op != "BipolarQuant" and rule.zero.any() and not _stays_float32(constants.get(node.inputs[2]))
     if wide or rule.scale.dtype != np.float32 or (not rule.bipolar and rule.rounding not in ROUND_OPS):
         raise NotStandard(node.name)
     name = node.name
@@ -314,7 +314,7 @@ def _standard_quant(file: OnnxFile, node: OnnxNode, constants: Constants, builde
     if rule.bipolar:
         x = step("Where", step("Less", x, number("zero", 0.0)), number("minus", -1.0), number("plus", 1.0))
     else:
-        zero = number("zero", rule.zero_point) if rule.zero_point else ""
+        zero = builder.constant(f"{name}:zero", rule.zero, np.float32) if rule.zero.any() else ""
         x = step("Add", x, zero) if zero else x
         x = step(ROUND_OPS[rule.rounding], step("Clip", x, number("low", rule.low), number("high", rule.high)))
         x = step("Sub", x, zero) if zero else x
