@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.engine.networks import curved_maps, joined_maps
 from tests.onnx_models import conv_bn_relu, depthwise
 from toolchain.boards import load_board
 from toolchain.cli import main
 from toolchain.dse.bits import nearest
+from toolchain.engine.cut import cut
 from toolchain.errors import UserError
 from toolchain.flow.build import Build
 from toolchain.flow.engine_found import memory_rate
+from toolchain.flow.engine_report import _kind
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.ops.products import MatVec
@@ -152,3 +155,9 @@ def test_a_board_without_memory_data() -> None:
     assert str(failure.value) == (
         "the board zu3eg has no memory.sustained_bytes_per_second, which the engine needs; add it to its board.toml"
     )
+
+
+def test_a_pass_is_told_by_its_units() -> None:
+    found = [_kind(p) for graph in (curved_maps(), joined_maps()) for p in cut(graph).passes]
+    assert {"table, largest 3x3", "conv 3x3, table, filter 3x3, table", "conv 1x1, table, add"} < {*found}
+    assert {"largest 2x2", "quantize", "upsample 4x4, conv 3x3"} < {*found}

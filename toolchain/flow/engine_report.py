@@ -9,7 +9,7 @@ from pathlib import Path
 from toolchain import __version__
 from toolchain.dse.bound import mac_cycles
 from toolchain.engine.cost import banks_cost, convolution_cost, engine_cost, fixed_cost, window_cost
-from toolchain.engine.layers import Pass
+from toolchain.engine.layers import Pass, Requant
 from toolchain.engine.timing import Timing, timings
 from toolchain.flow.engine_found import Found
 from toolchain.flow.node_facts import node_facts
@@ -128,12 +128,18 @@ def _pass_nodes(found: Found, passes: list[Timing], vectors: Mapping[str, int]) 
 
 
 def _kind(p: Pass) -> str:
-    """The units of a pass in words: "upsample 2x2, conv 1x1, filter 3x3, add"."""
+    """The units of a pass in words: "upsample 2x2, conv 1x1, table, filter 3x3, table, add"."""
     parts = [] if p.repeat == (1, 1) else ["upsample {}x{}".format(*p.repeat)]
     parts += [] if p.conv is None else ["conv {}x{}".format(*p.conv.kernel)]
+    parts += _table(p.first)
     if p.window is not None:
         size = "" if p.window.mode == "global_sum" else f" {p.window.kernel}x{p.window.kernel}"
         parts.append(p.window.mode.replace("_", " ") + size)
+    parts += _table(p.second)
     parts += ["add"] if p.merge is not None else []
-    parts += ["quantize"] if p.first is not None and p.conv is None else []
+    parts += ["quantize"] if p.first is not None and p.conv is None and not _table(p.first) else []
     return ", ".join(parts) or "copy"
+
+
+def _table(requant: Requant | None) -> list[str]:
+    return [] if requant is None or requant.curve is None else ["table"]
