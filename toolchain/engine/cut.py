@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import ceil
 
 import numpy as np
 
+from toolchain.engine.coded_graph import CODERS, REQUANTIZERS, WIDEST_CODE, CodedGraph
 from toolchain.engine.hosts import answer_names
 from toolchain.engine.joined import Joined
-from toolchain.engine.layers import Convolution, Curve, Cut, Merge, Pass, Requant, Sliding, Slot, Stored
+from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Slot
 from toolchain.engine.limits import refused, too_wide
-from toolchain.engine.lines import lines_of
-from toolchain.engine.requants import of_channels, requant_of, untied, untied_sum
+from toolchain.engine.requants import of_channels, untied, untied_sum
 from toolchain.engine.shape import BEAT_BITS
-from toolchain.engine.stored_codes import Coder, stored_zero
+from toolchain.engine.stored_codes import Coder
 from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
@@ -27,16 +26,11 @@ from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, MatVec
 from toolchain.ir.ops.requantizers import Lookup, MulShift, Threshold
 from toolchain.ir.ops.window import Window
-from toolchain.ir.ranges import value_ranges
-from toolchain.ir.types import Range, Value
+from toolchain.ir.types import Value
 from toolchain.passes.drop_identities import drop_identities
 from toolchain.passes.fuse_tables import fuse_tables
 from toolchain.passes.merge_requantizers import merge_requantizers
 from toolchain.passes.plain_forms import plain_forms
-
-REQUANTIZERS = (MulShift, Threshold)
-
-CODERS = (*REQUANTIZERS, Lookup)
 
 UNQUANTIZED = "its sums are not quantized"
 
@@ -47,9 +41,6 @@ _OF_ONE_QUANTIZER = "its sum has no quantizer common to all channels"
 ADDED = "it adds maps of which one is joined, or both in unlike parts"
 
 RESHAPED = "it reads a flattened map, which only products do"
-
-WIDEST_CODE = 8
-"""Bits of the widest stored code."""
 
 
 def cut(graph: Graph, *, fuse: bool = True) -> Cut:
@@ -99,20 +90,15 @@ class _Cutter:
     def __post_init__(self) -> None:
         self.graph = engine_form(self.graph)
         self.answers = answer_names(self.graph)
-        self.written = {*self.answers, *self.graph.written, *_renamed(self.graph, self.answers)}
+        written = frozenset((*self.answers, *self.graph.written, *_renamed(self.graph, self.answers)))
+        self.coded = CodedGraph(self.graph, written)
         self.values = self.graph.values()
-        self.readers = self.graph.consumers()
         self.alias: dict[str, str] = {}
         self.repeat: dict[str, tuple[int, int]] = {}  # how often an alias is read, by axis
         self.joined: dict[str, Joined] = {}
         self.done: set[str] = set()
         self.folded = False
         self.refused: list[UserError] = []
-
-    @cached_property
-    def ranges(self) -> dict[str, Range]:
-        """The ranges of the graph's values, see ``value_ranges``."""
-        return value_ranges(self.graph)
 
     def run(self) -> Cut:
         """Cut the graph, see ``cut``."""
@@ -124,8 +110,8 @@ class _Cutter:
         for name in answers:
             if name not in made:
                 raise UserError(f"the engine cannot run it: no pass makes its answer '{name}'")
-        forms = {self.graph.input.name: self._form(self.graph.input)}
-        found = Cut(tuple(map(Coder(forms).coded, passes)), self.folded, self.bits, answers, forms)
+        forms = {self.graph.input.name: self.coded.form(self.graph.input)}
+        found = Cut(tuple(map(Coder(forms).coded, passes)), self.folded, self.coded.bits, answers, forms)
         wide = too_wide(found)
         if wide is not None:
             raise wide
@@ -133,8 +119,8 @@ class _Cutter:
 
     def passes(self) -> list[Pass]:
         """The passes on the graph's own codes; what has none is in ``refused``."""
-        for value in self._codes():
-            if not self._fits(value, WIDEST_CODE):
+        for value in self.coded.codes():
+            if not self.coded.fits(value, WIDEST_CODE):
                 self.refused.append(_too_wide(self.graph.producers().get(value.name), value))
         passes: list[Pass] = []
         for node in self.graph.nodes:
@@ -155,38 +141,6 @@ class _Cutter:
                 self.refused.append(error)
         return passes
 
-    def _codes(self) -> list[Value]:
-        """The values that are stored."""
-        return [self.graph.input, *(node.output for node in self.graph.nodes if isinstance(node, CODERS))]
-
-    @cached_property
-    def bits(self) -> int:
-        """Bits of a stored code: words fill memory beats."""
-        return 4 if all(self._fits(value, 4) for value in self._codes()) else WIDEST_CODE
-
-    def _fits(self, value: Value, bits: int) -> bool:
-        """Return whether codes of ``bits`` bits hold ``value``."""
-        return stored_zero(value.qint, self.ranges[value.name], bits) is not None
-
-    def _form(self, value: Value) -> Stored:
-        """How ``value`` is stored; of one that is refused, anyhow."""
-        return Stored(stored_zero(value.qint, self.ranges[value.name], self.bits) or 0)
-
-    def _other_form(self, value: Value) -> Stored | None:
-        """How ``value`` may be stored instead, the largest code as 0; None where a reader takes no negated codes."""
-        readers = self.readers[value.name]
-        if value.name in self.written or not all(map(self._takes_negated, readers)):
-            return None
-        return Stored((1 << self.bits) - 1 - self._form(value).zero, -1)
-
-    def _takes_negated(self, reader: Node) -> bool:
-        """Return whether ``reader`` has factors that take the sign: its own, or those of a line behind its sum."""
-        if isinstance(reader, Window):
-            return all(map(self._takes_negated, self.readers[reader.output.name]))
-        if isinstance(reader, GlobalSum) or (isinstance(reader, Pool) and reader.kind == "sum"):
-            return isinstance(self._only_reader(reader.output), MulShift)
-        return isinstance(reader, MatVec | Depthwise | Add | MulShift | Lookup)
-
     def _stored(self, name: str) -> str:
         return self.alias.get(name, name)
 
@@ -196,20 +150,20 @@ class _Cutter:
         A requantizer of the whole map is one of every part. Every part begins a beat of each position: whole ones are
         written.
         """
-        after = self._only_reader(node.output)
+        after = self.coded.only_reader(node.output)
         requantizer = None
-        if isinstance(after, REQUANTIZERS) and self._curve(after, node.output) is None:
+        if isinstance(after, REQUANTIZERS) and self.coded.curve(after, node.output) is None:
             requantizer = after
         value = node.output if requantizer is None else requantizer.output
         if requantizer is not None:
             self.done.add(requantizer.name)
-        if value.name in self.written:
+        if value.name in self.coded.written:
             raise refused(node, "the answer is a joined map")
         parts = [self.values[name] for name in node.inputs]
         within = [self.joined.get(self._stored(part.name)) or Joined.alone(part) for part in parts]
-        if requantizer is None and len({*map(self._form, parts)}) > 1:
+        if requantizer is None and len({*map(self.coded.form, parts)}) > 1:
             raise refused(node, "the zero points of its inputs differ, or some are signed and others not")
-        a_beat = BEAT_BITS // self.bits
+        a_beat = BEAT_BITS // self.coded.bits
         counts = [ceil(part.channels / a_beat) * a_beat for part in within]
         starts = [sum(counts[:i]) for i in range(len(counts))]
         places = [part.places + start for part, start in zip(within, starts, strict=True)]
@@ -219,10 +173,10 @@ class _Cutter:
             slot, own = Slot(value.name, start, sum(counts)), made.get(part.name)
             if requantizer is not None:
                 slot = replace(slot, own=slice(first, first + part.shape[2]))
-                requant = self._requantizer(of_channels(requantizer, slot.own), part)
-                requant = untied(node, requant, self.ranges[part.name], None)  # all parts have one form
+                requant = self.coded.requant(of_channels(requantizer, slot.own), part)
+                requant = untied(node, requant, self.coded.ranges[part.name], None)  # all parts have one form
                 passes.append(replace(self._copy(node, part, requant), result=value.name, slot=slot))
-            elif own is not None and self._only_reader(part) is node:
+            elif own is not None and self.coded.only_reader(part) is node:
                 passes[own] = replace(passes[own], slot=slot)
             else:
                 passes.append(replace(self._copy(node, part), slot=slot))
@@ -236,7 +190,7 @@ class _Cutter:
         rows, columns = self.repeat.get(source, (1, 1))
         self.alias[value.name] = self._stored(source)
         self.repeat[value.name] = (rows * node.factors[0], columns * node.factors[1])
-        if value.name in self.written or not all(self._convolves(r) for r in self.readers[value.name]):
+        if value.name in self.coded.written or not all(self._convolves(r) for r in self.coded.readers[value.name]):
             passes.append(self._copy(node, value))
             self._keep(node, value, self.joined.get(self.alias[value.name]))
             del self.alias[value.name], self.repeat[value.name]
@@ -244,9 +198,9 @@ class _Cutter:
     def _convolves(self, reader: Node) -> bool:
         """Return whether ``reader`` feeds a convolution, or a concatenation."""
         if isinstance(reader, Window):
-            return isinstance(self._only_reader(reader.output), MatVec)
+            return isinstance(self.coded.only_reader(reader.output), MatVec)
         return isinstance(reader, MatVec | Concat) or (
-            isinstance(reader, Upsample) and all(map(self._convolves, self.readers[reader.output.name]))
+            isinstance(reader, Upsample) and all(map(self._convolves, self.coded.readers[reader.output.name]))
         )
 
     def _copy(self, node: Node, value: Value, requant: Requant | None = None) -> Pass:
@@ -261,7 +215,7 @@ class _Cutter:
     def _keep(self, node: Node, value: Value, join: Joined | None) -> None:
         """Note that ``value``, made by a pass of ``node``, has the channels of ``join`` where it has them."""
         if join is not None:
-            if value.name in self.written:
+            if value.name in self.coded.written:
                 raise refused(node, "the answer is made of a joined map, channel by channel")
             self.joined[value.name] = join
 
@@ -272,17 +226,17 @@ class _Cutter:
         first = None
         raw = False
         shape = source.shape
-        if isinstance(node, Window) and isinstance(after := self._only_reader(node.output), MatVec):
+        if isinstance(node, Window) and isinstance(after := self.coded.only_reader(node.output), MatVec):
             shape, conv = self._convolution(node, after)
             self.done.add(after.name)
             value, first = self._requant(after.output)
         elif isinstance(node, MatVec):
             shape, conv = self._dense(node)
             value, first = self._requant(node.output)
-        elif isinstance(node, CODERS) and self._fits(source, WIDEST_CODE):  # codes, which others may read
-            value, first = self._coded(node, source)
+        elif isinstance(node, CODERS) and self.coded.fits(source, WIDEST_CODE):  # codes, which others may read
+            value, first = self._requantized(node, source)
         raw = conv is not None and first is None
-        if raw and (value.name not in self.written or self._read_inside(value)):
+        if raw and (value.name not in self.coded.written or self._read_inside(value)):
             raise refused(node, UNQUANTIZED)
         middle = value.shape
         window, second = None, None
@@ -329,7 +283,7 @@ class _Cutter:
         """Return whether a node that the host does not run reads ``value``, also by another name."""
         return any(
             self._read_inside(node.output) if node.renames else not self._on_host(node)
-            for node in self.readers.get(value.name, ())
+            for node in self.coded.readers.get(value.name, ())
         )
 
     def _on_host(self, node: Node) -> bool:
@@ -337,14 +291,10 @@ class _Cutter:
         written = isinstance(node, ArgMax) and node.output.name in self.graph.written
         return written and not self._read_inside(node.output)
 
-    def _only_reader(self, value: Value) -> Node | None:
-        readers = self.readers[value.name]
-        return readers[0] if len(readers) == 1 and value.name not in self.written else None
-
     def _convolution(self, node: Window, product: MatVec) -> tuple[tuple[int, int, int], Convolution]:
         source = self.values[node.inputs[0]]
         self._demand_shape(node, source)
-        alone = source.name == self.graph.input.name and len(self.readers[source.name]) == 1
+        alone = source.name == self.graph.input.name and len(self.coded.readers[source.name]) == 1
         if alone and source.shape[2] <= FOLDED_CHANNELS:
             self.folded = True
             weight = product.weight.reshape(len(product.weight), 1, 1, -1)
@@ -365,53 +315,19 @@ class _Cutter:
 
     def _requant(self, value: Value) -> tuple[Value, Requant | None]:
         """The requantizer that alone reads ``value``, taken, and what leaves it; or nothing."""
-        node = self._only_reader(value)
-        if not isinstance(node, CODERS):
-            return value, None
+        node = self.coded.only_reader(value)
+        return self._requantized(node, value) if isinstance(node, CODERS) else (value, None)
+
+    def _requantized(self, node: MulShift | Threshold | Lookup, value: Value) -> tuple[Value, Requant]:
+        """``node``, and a table behind it, taken as a requantizer of ``value``; and what leaves it."""
         self.done.add(node.name)
-        return self._coded(node, value)
-
-    def _coded(self, node: MulShift | Threshold | Lookup, value: Value) -> tuple[Value, Requant]:
-        """``node`` as a requantizer of ``value``, with the table that alone reads its codes; and what leaves it."""
-        curve = self._curve(node, value)
-        if curve is not None:
-            ones, (low, high) = np.ones(value.shape[2], dtype=np.int64), self.ranges[value.name]
-            return node.output, Requant(ones, 0 * ones, 0, low, high, self._form(value), curve=curve)
-        if isinstance(node, Lookup):
-            raise refused(node, f"its table has {node.table.shape[1]} codes, {1 << WIDEST_CODE} are stored")
-        requant, made = self._untied(node, value), node.output
-        after = self._only_reader(made)
-        curve = None if after is None else self._curve(after, made)
-        if after is None or curve is None:
-            return made, requant
-        self.done.add(after.name)
-        return after.output, replace(requant, curve=curve)
-
-    def _curve(self, node: Node, value: Value) -> Curve | None:
-        """What ``node`` makes of codes ``value``, as a table; None where it is a line or two, or no codes are given."""
-        low, high = self.ranges[value.name]
-        if not isinstance(node, Lookup | Threshold) or not self._fits(value, self.bits):
-            return None
-        if isinstance(node, Threshold) and lines_of(node, low, high) is not None:
-            return None
-        codes = np.arange(low, high + 1).reshape(-1, 1).repeat(value.shape[2], axis=1)
-        found = node.evaluate(codes)
-        if (found != found[:, :1]).any():
-            raise refused(node, "its table is another one in each channel", "give all channels one scale")
-        return Curve(found[:, 0], low, self._form(node.output))
-
-    def _requantizer(self, node: MulShift | Threshold, value: Value) -> Requant:
-        kind, codes = node.output.qint, self.ranges[node.output.name]
-        if kind.bits <= self.bits:
-            codes = kind.min, kind.max
-        return requant_of(node, value, self.ranges[value.name], self._form(node.output), codes)
-
-    def _untied(self, node: MulShift | Threshold, value: Value) -> Requant:
-        return untied(node, self._requantizer(node, value), self.ranges[value.name], self._other_form(node.output))
+        requant, last = self.coded.requantized(node, value)
+        self.done.add(last.name)
+        return last.output, requant
 
     def _window(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Sliding | None, Requant | None]:
         """The window unit's work behind ``value``; ``alone``: ``node`` itself is it."""
-        start = node if alone else self._only_reader(value) if self.fuse else None
+        start = node if alone else self.coded.only_reader(value) if self.fuse else None
         if isinstance(start, GlobalSum):
             self.done.add(start.name)
             found, second = self._requant(start.output)
@@ -420,7 +336,7 @@ class _Cutter:
             return found, Sliding("global_sum"), second
         if not isinstance(start, Window):
             return value, None, None
-        unit = self._only_reader(start.output)
+        unit = self.coded.only_reader(start.output)
         if not isinstance(unit, (Depthwise, Pool)):
             if alone:
                 raise refused(start, "no unit of the engine reduces it")
@@ -448,7 +364,7 @@ class _Cutter:
 
     def _merge(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Merge | None]:
         """The sum of ``value`` with a value of an earlier pass; ``alone``: ``node`` itself is it."""
-        start = node if alone else self._only_reader(value) if self.fuse else None
+        start = node if alone else self.coded.only_reader(value) if self.fuse else None
         if not isinstance(start, Add):
             return value, None
         own = start.inputs[0] if alone else value.name
@@ -460,19 +376,19 @@ class _Cutter:
         stored = self._stored(other)
         self._demand_shape(start, self.values[other])
         self.done.add(start.name)
-        quantizer = self._only_reader(start.output)
+        quantizer = self.coded.only_reader(start.output)
         if not isinstance(quantizer, REQUANTIZERS):
             raise refused(start, _OF_ONE_QUANTIZER)
         self.done.add(quantizer.name)
-        requant = self._requantizer(quantizer, start.output)
+        requant = self.coded.requant(quantizer, start.output)
         numbers = (requant.mul, requant.add, *start.multipliers)
         if requant.below is not None or any(len({*v.tolist()}) > 1 for v in numbers):
             raise refused(start, _OF_ONE_QUANTIZER)
         mul, add = int(requant.mul[0]), int(requant.add[0])
         main, rest = (int(start.multipliers[i][0]) * mul for i in (place, 1 - place))
         merge = Merge(stored, main, rest, add, requant.shift, requant.low, requant.high, requant.form)
-        form = self._other_form(quantizer.output)
-        return quantizer.output, untied_sum(start, merge, self.ranges[own], self.ranges[other], form)
+        form = self.coded.other_form(quantizer.output)
+        return quantizer.output, untied_sum(start, merge, self.coded.ranges[own], self.coded.ranges[other], form)
 
 
 def _renamed(graph: Graph, names: Iterable[str]) -> Iterator[str]:

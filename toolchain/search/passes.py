@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from toolchain.config.blocks import Block
-from toolchain.engine.cut import FOLDED_CHANNELS, WIDEST_CODE
+from toolchain.engine.coded_graph import WIDEST_CODE
+from toolchain.engine.cut import FOLDED_CHANNELS
 from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Stored
 from toolchain.search.network import Network
 
