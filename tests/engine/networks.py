@@ -50,7 +50,7 @@ def leaky_maps(seed: int = 0, size: int = 10) -> Graph:
 
 def curved_maps(seed: int = 0, size: int = 9) -> Graph:
     """Functions of one code behind a convolution, a filter, a sum of branches, an input, a joined map; of codes with
-    an odd zero point, thresholds that turn; a maximum of them."""
+    an odd zero point, thresholds that turn; a maximum of them. The last layer reads a sum of positions."""
     net = Builder((size, size, 3), 8, seed=seed)
 
     def curve(x: Value, *, signed: bool = False) -> Value:
@@ -65,7 +65,7 @@ def curved_maps(seed: int = 0, size: int = 9) -> Graph:
     steps = net.rng.choice((-1, 1), (1, 40))
     facts = {"thresholds": np.sort(net.rng.integers(1, x.qint.max, (1, 40))), "start": np.array([50]), "step": steps}
     x = net.append(Threshold, (x,), x.shape, **facts)
-    return net.graph(curve(net.mulshift(net.matvec(x, 10), 8, signed=True)))
+    return net.graph(curve(net.mulshift(net.matvec(net.global_sum(x), 10), 8, signed=True)))
 
 
 def shifted(net: Builder, x: Value, low: int, *, shift: int = 16, per_channel: bool = True) -> Value:

@@ -31,10 +31,11 @@ from toolchain.passes.drop_identities import drop_identities
 from toolchain.passes.fuse_tables import fuse_tables
 from toolchain.passes.merge_requantizers import merge_requantizers
 from toolchain.passes.plain_forms import plain_forms
+from toolchain.passes.spread_sums import spread_sums
 
 UNQUANTIZED = "its sums are not quantized"
 
-_AVERAGE = "put a quantizer behind it; train has one where a 1x1 convolution, not a fully connected layer, reads it"
+_AVERAGE = "put a quantizer behind it"
 
 _OF_ONE_QUANTIZER = "its sum has no quantizer common to all channels"
 
@@ -60,7 +61,7 @@ def cut(graph: Graph, *, fuse: bool = True) -> Cut:
 
 def engine_form(graph: Graph) -> Graph:
     """The INTEGER ``graph`` as passes are cut from it; it computes the same."""
-    return plain_forms(fuse_tables(merge_requantizers(drop_identities(graph, of_codes=True))))
+    return spread_sums(plain_forms(fuse_tables(merge_requantizers(drop_identities(graph, of_codes=True)))))
 
 
 def refusals(graph: Graph) -> list[tuple[str, str]]:
