@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,11 +13,12 @@ from tests.search.spaces import DIGITS, space
 from toolchain.config.run import load_config
 from toolchain.errors import UserError
 from toolchain.flow.options import Check, Search
-from toolchain.search.front import Result
+from toolchain.plan import SolverRecord
+from toolchain.search.front import Point, Result
 from toolchain.search.hardware import Hardware
 from toolchain.search.network import Network, largest, network_at
 from toolchain.search.pool import Local
-from toolchain.search.report import build_command, to_html
+from toolchain.search.report import build_command, result_table, to_html
 from toolchain.search.run import FRONT_FILE, build_point, search
 from toolchain.search.store import STORE_FILE, Store
 from toolchain.search.study import Explorer, Seen
@@ -73,6 +75,19 @@ def test_bits_of_a_streaming_design_are_chosen_with_its_lanes() -> None:
     )
     assert loss(chosen) <= loss(network) and hardware.prove(chosen).cycles < proof.cycles
     assert hardware.joint_bits(network, LOSSES, 1.0) is None
+
+
+def test_a_streaming_design_of_which_nothing_was_proved_in_time_has_the_boards_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The page and the table divide by it."""
+    record = SolverRecord(name="highs", status="feasible", gap=1.0, seconds=1.0, cycles=1000)
+    monkeypatch.setattr("toolchain.search.hardware.explore", lambda *_, **__: SimpleNamespace(solver=record))
+    hardware, network = Hardware(TINY, DIGITS, TARGET), network_at(TINY, {**WASTEFUL, "architecture": "streaming"})
+    proof = hardware.prove(network)
+    assert 0 < proof.bound == hardware.floor(network) < proof.cycles
+    facts = {"name": "a line", "tau": 0.5, "tested": 4}
+    result_table(Result((Point(1, network, WASTEFUL, 0.9, proof),), ((0.9, 1e3),), facts, 250.0))
 
 
 def explorer(hardware: Hardware, store: Store) -> Explorer:

@@ -231,9 +231,10 @@ class Hardware:
         )
         record = plan.solver
         assert record is not None and record.cycles is not None
+        proved = max(record.cycles * (1 - record.gap), self.floor(network))  # the gap may be of resources, and whole
         return Proof(
             cycles=record.cycles,
-            bound=record.cycles * (1 - record.gap),
+            bound=min(record.cycles, proved),
             status=record.status,
             seconds=record.seconds,
             shape={},

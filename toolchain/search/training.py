@@ -161,7 +161,7 @@ class SharedTraining:
             if not torch.isfinite(loss):
                 raise UserError(
                     f"the loss of the shared network is {loss.item()} in epoch {self.epoch + 1}",
-                    hint="lower train.lr; the last checkpoint is kept",
+                    hint="lower train.lr, and search into another folder or with --overwrite",
                 )
             loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
