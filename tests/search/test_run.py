@@ -18,7 +18,7 @@ from toolchain.search.front import Point, Result
 from toolchain.search.hardware import Hardware
 from toolchain.search.network import Network, largest, network_at
 from toolchain.search.pool import Local
-from toolchain.search.report import build_command, result_table, to_html
+from toolchain.search.report import command_of, result_table, to_html
 from toolchain.search.run import FRONT_FILE, build_point, search
 from toolchain.search.store import STORE_FILE, Store
 from toolchain.search.study import Explorer, Seen
@@ -98,7 +98,7 @@ def explorer(hardware: Hardware, store: Store) -> Explorer:
 def test_the_page_tells_the_command_with_all_that_the_search_was_asked_for() -> None:
     result = Result((), ((0.9, 1e5),), {"name": "a line", "tau": 0.5, "tested": 4}, 250.0)
     asked = Search("my board", clock_mhz=333.25, budget={"lut": 0.7})
-    page = html.unescape(to_html(TINY, result, build_command(Path("search/my s"), asked)))
+    page = html.unescape(to_html(TINY, result, command_of(Path("search/my s"), asked, "--build", "1")))
     words = "--out 'search/my s' --board 'my board' --clock 333.25 --budget lut=0.7 --build 1"
     assert f"<code>fpgaflow search 'search/my s/space.toml' {words}</code>" in page
 

@@ -236,16 +236,21 @@ def test_a_search_that_cannot_begin_removes_no_other(tmp_path: Path, monkeypatch
         assert (tmp_path / "a" / STORE_FILE).read_bytes() == before
 
 
-def test_a_search_does_not_go_on_with_data_or_a_memory_that_have_changed(
+def test_an_interrupted_search_goes_on_but_not_with_data_or_a_memory_that_have_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for part in ("train", "test"):
         np.save(tmp_path / f"d_{part}_x.npy", np.zeros((8, 1, 8, 8), dtype=np.uint8))
         np.save(tmp_path / f"d_{part}_y.npy", np.arange(8) % 2)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
     settings = space(data={"name": f"npy:{tmp_path}/d", "layout": "NCHW"})
     monkeypatch.setattr(Hardware, "demand_room", lambda _: None)
-    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
-        patched.setattr("toolchain.search.run.SharedTraining", lambda *_: 1 // 0)
+    goes_on = rf"^go on with: fpgaflow search {tmp_path}/a/space.toml --out {tmp_path}/a --board zu3eg$"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt, match=goes_on):
+        patched.setattr("toolchain.search.run.SharedTraining", interrupted)
         run(settings, tmp_path / "a", Search())
     with monkeypatch.context() as patched, pytest.raises(UserError, match="another search: its memory is another"):
         patched.setattr("toolchain.search.hardware.memory_rate", lambda *_: 1.0)

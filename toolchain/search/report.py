@@ -41,13 +41,13 @@ def to_json(result: Result) -> str:
     return json.dumps({"search": result.facts, "front": rows}, indent=1) + "\n"
 
 
-def build_command(out: Path, target: Search) -> str:
-    """Return the command that builds the first network of the search for ``target`` in ``out``, where that has run."""
+def command_of(out: Path, target: Search, *more: str) -> str:
+    """Return the command that goes on with the search for ``target`` in ``out``, where it ran, and ``more`` options."""
     words = ["fpgaflow", "search", str(out / SPACE_FILE), "--out", str(out), "--board", target.board]
     words += ["--clock", repr(target.clock_mhz)] if target.clock_mhz else []
     for kind, share in target.budget.items():
         words += ["--budget", f"{kind}={share!r}"]
-    return shlex.join([*words, "--build", "1"])
+    return shlex.join([*words, *more])
 
 
 def to_html(space: Space, result: Result, command: str) -> str:

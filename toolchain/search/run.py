@@ -21,9 +21,9 @@ from toolchain.search.front import Point, Result
 from toolchain.search.hardware import Hardware, Proof, clock_of
 from toolchain.search.labels import Labels, demand_networks
 from toolchain.search.network import largest, network_at
-from toolchain.search.pool import opened
+from toolchain.search.pool import Pool, opened
 from toolchain.search.predictor import Features
-from toolchain.search.report import SPACE_FILE, build_command, to_html, to_json
+from toolchain.search.report import SPACE_FILE, command_of, to_html, to_json
 from toolchain.search.shared import noise_table
 from toolchain.search.space import Space
 from toolchain.search.store import STORE_FILE, Store
@@ -50,10 +50,11 @@ def search(
 
     Raises:
         UserError: ``out`` belongs to another search or is in use; no network fits the board; no cluster.
+        KeyboardInterrupt: the user stopped it; says how to go on.
     """
     with opened(cluster, workers) as pool, _alone(out):
         hardware, facts = _begun(space, target)
-        task, replaced = hardware.task, overwrite and (out / STORE_FILE).is_file()
+        replaced = overwrite and (out / STORE_FILE).is_file()
         if replaced:
             _demand(space, hardware)
             files.empty(out)
@@ -66,21 +67,30 @@ def search(
             if not replaced:
                 _demand(space, hardware)
             store.keep("room", True)
-        training = SharedTraining(space, task, out)
-        shared = training.run(lambda done, total, _: tell("shared weights", done, total, ()))
-        features = Features(space, task, noise_table(shared.cpu(), space))
-        tester = Tester(space, task, out)
-        labels = Labels(space, store, pool, tester, lambda done, total: tell("networks tested", done, total, ()))
-        predictor = labels.predictor(features)
-        foreseen = lambda networks: predictor.top1(networks).tolist()  # noqa: E731
-        explorer = Explorer(hardware, foreseen, store, pool, tell, features.noise)
-        found = explorer.run()
-        store.keep("front", [_record(f) for f in found])
-        store.keep("looked", explorer.looked())
-        about = {"name": predictor.name, "tau": labels.tau(predictor), "taus": dict(predictor.taus)}
-        store.keep("predictor", {**about, "tested": len(labels.top1)})
+        try:
+            _searched(hardware, out, store, pool, tell)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"go on with: {command_of(out, target)}") from None
         store.keep("ended", settings)
         return result_of(space, out, store, target)
+
+
+def _searched(hardware: Hardware, out: Path, store: Store, pool: Pool, tell: Tell) -> None:
+    """Keep the front, and what it rests on, in ``store``."""
+    space, task = hardware.space, hardware.task
+    training = SharedTraining(space, task, out)
+    shared = training.run(lambda done, total, _: tell("shared weights", done, total, ()))
+    features = Features(space, task, noise_table(shared.cpu(), space))
+    tester = Tester(space, task, out)
+    labels = Labels(space, store, pool, tester, lambda done, total: tell("networks tested", done, total, ()))
+    predictor = labels.predictor(features)
+    foreseen = lambda networks: predictor.top1(networks).tolist()  # noqa: E731
+    explorer = Explorer(hardware, foreseen, store, pool, tell, features.noise)
+    found = explorer.run()
+    store.keep("front", [_record(f) for f in found])
+    store.keep("looked", explorer.looked())
+    about = {"name": predictor.name, "tau": labels.tau(predictor), "taus": dict(predictor.taus)}
+    store.keep("predictor", {**about, "tested": len(labels.top1)})
 
 
 def result_of(space: Space, out: Path, store: Store, target: Search) -> Result:
@@ -92,7 +102,7 @@ def result_of(space: Space, out: Path, store: Store, target: Search) -> Result:
     looked = tuple((float(t), float(c)) for t, c in store.get("looked"))
     result = Result(points, looked, store.get("predictor"), clock_of(target))
     files.write_text(out / FRONT_FILE, to_json(result))
-    files.write_text(out / REPORT_FILE, to_html(space, result, build_command(out, target)))
+    files.write_text(out / REPORT_FILE, to_html(space, result, command_of(out, target, "--build", "1")))
     return result
 
 
