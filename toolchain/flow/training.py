@@ -34,7 +34,7 @@ from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.inputs import map_record
 from toolchain.train.models import build
 from toolchain.train.niti.network import build_integer
-from toolchain.train.own.network import bits_in_use, brings_quantizers
+from toolchain.train.own.network import bits_in_use, brings_quantizers, not_prunable
 from toolchain.train.own.record import demand_unchanged
 from toolchain.train.own.source import find_own, record
 from toolchain.train.runs import METRICS_FILE, load_run, read_run, saved_metrics
@@ -116,7 +116,7 @@ def train(
         if resume and is_finished(config, out):
             log.info("the run in %s has finished", out)
             return out
-        told = [without_effect(config), *untuned(config)] if first else []
+        told = [without_effect(config), *untuned(config), not_prunable(network)] if first else []
         for line in filter(None, told):
             log.warning("%s", line)
         if integer_only:

@@ -12,8 +12,9 @@ import torch
 
 from toolchain.config.run import RunConfig, load_config, parse_config
 from toolchain.errors import UserError
+from toolchain.flow import training
 from toolchain.train.models import build
-from toolchain.train.own.network import bits_in_use, brings_quantizers
+from toolchain.train.own.network import bits_in_use, brings_quantizers, not_prunable
 from toolchain.train.own.record import demand_unchanged
 from toolchain.train.own.source import find_own, record
 from toolchain.train.shrink import structure_of
@@ -69,6 +70,15 @@ def frozen(classes, layers=1):
     net = mlp(classes, features=64)
     net[0].requires_grad_(False)
     return net if layers == 1 else net.requires_grad_(False)
+
+class Turned(Quantized):
+    def forward(self, x):
+        return super().forward(x.transpose(2, 3))
+
+def shared(classes):
+    net = Quantized(classes)
+    net.fc.weight_quant.add_tracked_module(net.conv)
+    return net
 
 def padded(classes, first=(), behind=(), signed=False):
     kinds = {"pad": nn.ZeroPad2d(1), "pool": nn.MaxPool2d(2), "codes": qnn.QuantIdentity(bit_width=4)}
@@ -169,6 +179,29 @@ def test_a_network_of_brevitas_layers_keeps_its_quantizers_and_its_channels_can_
     network = build(config, (1, 8, 8), 10)
     assert brings_quantizers(config, (1, 8, 8), 10) and bits_in_use(network) == (3, 5)
     assert [group.name for group in structure_of(network, (1, 8, 8)).free] == ["conv"]
+
+
+def test_a_network_of_brevitas_layers_that_cannot_be_followed_is_said_once(
+    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(f"{file}:Turned", train={"accelerator": "cpu"})
+    assert not_prunable(build(_config(f"{file}:Quantized"), (1, 8, 8), 10)) == ""
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "run_stages", stop)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config, tmp_path / "run")
+    what = "the network can be trained, not pruned: its channels cannot be followed [forward of Turned, transpose]"
+    assert caplog.messages == [what]
+
+
+def test_quantizers_of_ones_own_that_no_file_holds_are_refused_before_they_train(file: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"a weight quantizer shared by several layers .* \['fc.weight_quant'\]; give ea"
+    ):
+        build(_config(f"{file}:shared"), (1, 8, 8), 10)
 
 
 @pytest.mark.parametrize(

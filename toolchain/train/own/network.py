@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter, OrderedDict
 
@@ -22,12 +21,11 @@ from toolchain.train.own.pads import check_pads
 from toolchain.train.own.source import find_own, make
 from toolchain.train.own.trace import layer_graph
 
-log = logging.getLogger(__name__)
-
 Shape = tuple[int, ...]
 """Shape of a sample: (C, H, W), (C, length) or (features,)."""
 _CLOSE = 1e-4  # share of the largest output: means and sums may be taken in another order
 _BATCH = 2
+_UNTRACED = "fpgaflow_untraced"
 
 
 def build_own(config: RunConfig, shape: Shape, classes: int) -> nn.Module:
@@ -43,6 +41,7 @@ def build_own(config: RunConfig, shape: Shape, classes: int) -> nn.Module:
     model = make(own, shape, classes, config.model.options)
     if has_quantizers(model):
         _check_quantized(config, own.reference)
+        _demand_own_quantizers(model)
         return _traced_if_possible(model.eval(), shape, classes, own.reference).train()
     plain = plain_network(model, shape, classes, own.reference)
     in_float = config.train.float or config.train.pretrain_epochs > 0
@@ -89,6 +88,12 @@ def demand_weights(network: nn.Module, name: str) -> None:
     """Raise UserError where ``network``, called ``name``, has no layer with weights."""
     if not any(isinstance(layer, Weighted) for layer in network.modules()):
         raise UserError(f"{name} has no convolution and no fully connected layer", hint="nothing to build")
+
+
+def not_prunable(network: nn.Module) -> str:
+    """The line that tells why the channels of a network of Brevitas layers stay; empty where they can be followed."""
+    where = getattr(network, _UNTRACED, None)
+    return f"the network can be trained, not pruned: its channels cannot be followed [{where}]" if where else ""
 
 
 def has_quantizers(model: nn.Module) -> bool:
@@ -198,21 +203,33 @@ def _check_quantized(config: RunConfig, reference: str) -> None:
         raise UserError(f"{what}: quant.{set_here[0]} is not theirs", hint="leave [quant] and the stages' bits out")
 
 
+def _demand_own_quantizers(model: nn.Module) -> None:
+    """Refuse what no file holds before it trains."""
+    for name, proxy in model.named_modules():
+        if isinstance(proxy, WeightQuantProxyFromInjectorBase) and len(proxy.tracked_module_list) > 1:
+            raise UserError(
+                "a weight quantizer shared by several layers cannot be exported",
+                where=f"'{name}'",
+                hint="give each layer one; train a QuantLSTM elsewhere, and export it with export_qonnx, dynamo=False",
+            )
+
+
 def _example(view: tuple[int, ...]) -> Tensor:
     return torch.rand(_BATCH, *view, generator=torch.Generator().manual_seed(0))
 
 
 def _traced_if_possible(model: nn.Module, shape: Shape, classes: int, reference: str) -> nn.Module:
-    """A graph of layers, whose channels can be followed; the network itself where it cannot be traced."""
+    """A graph of layers, whose channels can be followed; the network itself, marked, where it cannot be traced."""
     view = _view(model, shape, classes, reference)
     example = _example(view)
     try:
         graph = layer_graph(model, example)
         _demand_same(model, graph, example)
     except UserError as error:
-        log.warning("the network can be trained, not pruned: %s", error)
         front = nn.Flatten(2) if len(view) == 2 else nn.Flatten(1)
-        return model if len(view) == len(shape) else nn.Sequential(OrderedDict(view=front, network=model))
+        network = model if len(view) == len(shape) else nn.Sequential(OrderedDict(view=front, network=model))
+        setattr(network, _UNTRACED, error.where or reference)
+        return network
     check_pads(graph, host=True)
     _look_from(graph, view, shape)
     return graph
