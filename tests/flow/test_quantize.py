@@ -20,6 +20,7 @@ from toolchain.cli import app
 from toolchain.config.run import RunConfig, parse_config
 from toolchain.errors import UserError
 from toolchain.flow.coverage import check
+from toolchain.flow.images import Trained, load_images
 from toolchain.flow.quantize import quantize
 from toolchain.flow.training import train
 from toolchain.frontend.execute import execute_qonnx
@@ -208,10 +209,14 @@ def test_images_that_fit_in_either_order_are_read_as_the_file_has_them(
         fpgaflow.quantize(file, images=given, count=32, out=tmp_path / name)
         (output,) = execute_qonnx(tmp_path / name / "model.onnx", x).values()
         found.append(output)
+        model = read_qonnx(tmp_path / name / "model.onnx")
+        trained = Trained(reading=model.reading)
+        read = load_images(model.layout, None, images=given, labels=None, data=None, count=0, trained=trained)
+        assert np.array_equal(read.x[:, 0], x.swapaxes(1, 2))  # an export reads them so too
     assert np.array_equal(*found)
-    assert [record.message for record in caplog.records if "either order" in record.message] == [
-        "images of shape (8, 8) fit last in either order of the axes: their channels come last here, as in the file, "
-        "and first in images for the quantized network"
+    assert [record.message for record in caplog.records if "either order" in record.message] == 2 * [
+        "images of shape (8, 8) fit in either order of the axes: their channels come last here, as in the data that "
+        "the network was made of, and first for the board's driver"
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.files import NO_ARRAYS
-from toolchain.frontend.layout import Layout
+from toolchain.frontend.layout import CHANNELS_FIRST, CHANNELS_LAST, Layout
 from toolchain.frontend.several_inputs import Joined
 from toolchain.ir.encode import random_inputs
 from toolchain.ir.types import Array, Encoding
+
+log = logging.getLogger(__name__)
 
 DEFAULT_IMAGES, RANDOM_IMAGES = 1000, 64
 """How many are taken where nobody says: of images, and of random numbers."""
@@ -91,7 +94,9 @@ def load_images(
         raise UserError("no images", where=found.name)
     y = None if found.y is None else checked_labels(found, trained)
     some = drawn(len(found.x), DEFAULT_IMAGES if count is None else count, y)
-    x = _given(_arranged(found.x[some], layout, found.name), encoding, found.name)
+    last = images is not None and _come_last(found, layout, trained)
+    x = found.x[some].reshape(-1, *layout.shape) if last else found.x[some]
+    x = _given(_arranged(x, replace(layout, axes="NHWC") if last else layout, found.name), encoding, found.name)
     return Images(found.name, x, None if y is None else y[some])
 
 
@@ -195,6 +200,19 @@ def read_array(path: Path | Array) -> Array:
     if not isinstance(array, np.ndarray) or not array.ndim:
         raise UserError(f"{path} holds no array of samples", hint="give one .npy file")
     return array
+
+
+def _come_last(found: Images, layout: Layout, trained: Trained) -> bool:
+    """Whether images that fit in either order have their channels last, as the data that the network was made of."""
+    shape, axes = found.x.shape[1:], str((trained.reading or {}).get("layout"))
+    both = layout.axes in CHANNELS_FIRST and shape == layout.onnx_shape(1)[1:] and len(set(shape)) == 1
+    if not both or axes not in CHANNELS_LAST or len(axes) != len(layout.axes):
+        return False
+    log.warning(
+        "images of shape %s fit in either order of the axes: their channels come last here, as in the data that the "
+        "network was made of, and first for the board's driver", shape,
+    )  # fmt: skip
+    return True
 
 
 def _arranged(x: Array, layout: Layout, name: str) -> Array:

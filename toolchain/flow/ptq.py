@@ -21,6 +21,7 @@ from toolchain import __version__, files
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.flow.images import drawn
 from toolchain.frontend.execute import execute_qonnx
+from toolchain.frontend.metadata import READING
 from toolchain.ir.input_types import parse_input
 from toolchain.memory import DEFAULT_MEMORY, Memory
 from toolchain.train.data_formats import Labels
@@ -79,6 +80,8 @@ def quantize_to(out: Path, source: Source, images: Images, bits: Bits, memory: M
         data = source.data
         named = (data.names, data.reading) if data is not None else ()
         metadata |= input_metadata(pixels, images.data or (data.name if data is not None else None), *named)
+    if source.turned and images.data is None:
+        metadata[READING] = json.dumps({"layout": source.axes})
     path = out / "model.onnx"
     few = max(2, min(_GATE_IMAGES, _GATE_VALUES // calibration[0].numel()))
     report = export_qonnx(network, calibration[:few], path, metadata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from toolchain.train.data import Dataset
     from toolchain.train.ptq.quantize import Bits
     from toolchain.train.ptq.source import Sample, Source
-
-log = logging.getLogger(__name__)
 
 _NO_IMAGES = "no calibration images"
 SEED = 0  # of the choice of calibration images from a training set
@@ -160,7 +157,7 @@ def _images(
     numbers = isinstance(source.pixels, FeatureMap)
     if images is not None:
         layout = layout_of(source.shape)
-        trained = Trained(outputs=_outputs(source))
+        trained = Trained(reading={"layout": source.axes}, outputs=_outputs(source))
         pixels = Encoding(UNIT_PIXEL)
         found = load_images(layout, pixels, images=images, labels=labels, data=None, count=0, trained=trained)
         if np.issubdtype(found.x.dtype, np.floating) and not np.isfinite(found.x).all():
@@ -168,12 +165,6 @@ def _images(
         if not numbers and found.x.dtype != np.uint8 and (source.pixels is not None or found.x.dtype != np.float32):
             raise UserError("the calibration images are no pixels", where=found.name, hint="give uint8 pixels")
         x, y = layout.from_ir(found.x), found.y
-        if source.turned:
-            log.warning(
-                "images of shape %s fit %s in either order of the axes: their channels come last here, as in the file, "
-                "and first in images for the quantized network", source.shape, source.name,
-            )  # fmt: skip
-            x = np.moveaxis(x, -1, 1)
         order = np.random.default_rng(SEED).permutation(len(x))  # the classes of a file may be sorted
         some, rest = order[:count], order[count:]
         return Images(found.name, x[some], x[rest], None if y is None else y[rest if len(rest) else some])

@@ -56,6 +56,13 @@ class Source:
     data: Dataset | None = None
     turned: bool = False
 
+    @property
+    def axes(self) -> str | None:
+        """The order of the axes of arrays of its samples, where something tells it."""
+        if self.turned:
+            return "NWC" if len(self.shape) == 2 else "NHWC"
+        return None if self.data is None else self.data.reading.layout
+
 
 @dataclass(frozen=True)
 class Sample:
