@@ -225,6 +225,23 @@ def test_images_of_two_sizes_are_refused(tmp_path: Path) -> None:
         data.load(f"folder:{tmp_path}")
 
 
+@pytest.mark.parametrize(("suffix", "deep"), [("png", True), ("tif", True), ("tif", False), ("webp", False)])
+def test_pictures_of_other_formats_are_read_and_those_of_16_bits_are_not_clipped(
+    suffix: str, deep: bool, tmp_path: Path
+) -> None:
+    for part in ("train", "test"):
+        (tmp_path / part / "a").mkdir(parents=True)
+        picture = np.full((4, 5), 1000, np.uint16) if deep else np.full((4, 5, 3), 7, np.uint8)
+        Image.fromarray(picture).save(tmp_path / part / "a" / f"1.{suffix}", **({} if deep else {"lossless": True}))
+    if deep:
+        with pytest.raises(
+            UserError, match=r"its pixels have more than 8 bits \[.*1.* give arrays \(npy:\) of numbers"
+        ):
+            data.load(f"folder:{tmp_path}")
+    else:
+        assert (data.load(f"folder:{tmp_path}").train_x == 7).all()
+
+
 def _save(prefix: Path, x: np.ndarray, y: object) -> str:
     """The same samples as training and test part of an npy: data set; its name."""
     for part in ("train", "test"):

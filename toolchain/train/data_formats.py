@@ -41,7 +41,7 @@ MAX_EXACT = 1 << 24
 """Larger integers are no float32 numbers."""
 
 _CIFAR_SHAPE = (3, 32, 32)
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm"}
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -231,6 +231,9 @@ def read_image_folder(folder: Path) -> Part:
                 continue
             try:
                 with Image.open(path) as image:
+                    if image.mode[0] in "IF":  # which a conversion clips to 255
+                        hint = "save it with 8, or give arrays (npy:) of numbers"
+                        raise UserError("its pixels have more than 8 bits", where=str(path), hint=hint)
                     pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
             except (UnidentifiedImageError, OSError) as error:
                 raise UserError(f"cannot read the image: {error}", where=str(path)) from error
