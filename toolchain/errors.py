@@ -47,8 +47,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def with_article(noun: str) -> str:
-    """``noun`` behind "a" or "an"."""
-    return f"an {noun}" if noun[0] in "aeiouAEIOU" else f"a {noun}"
+    """``noun`` behind "a" or "an", by its first letter's name where it is spelt, as LSTM is."""
+    vowels = "AEFHILMNORSX" if noun[:2].isupper() else "aeiouAEIOU"
+    return f"an {noun}" if noun[0] in vowels else f"a {noun}"
 
 
 def first_line(error: Exception) -> str:

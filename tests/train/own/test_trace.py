@@ -314,6 +314,11 @@ def test_layers_that_no_unit_computes_are_refused_by_their_path(layer: nn.Module
         layer_graph(nn.Sequential(nn.Identity(), layer), torch.rand(MAP))
 
 
+def test_a_recurrent_layer_is_told_what_export_builds() -> None:
+    with pytest.raises(UserError, match="an LSTM cannot be built .*; export builds a QuantLSTM that was trained with"):
+        layer_graph(nn.Sequential(nn.LSTM(12, 4)), torch.rand(SIGNAL))
+
+
 def test_a_second_input_is_refused() -> None:
     class Two(nn.Module):
         def forward(self, x: Tensor, y: Tensor) -> Tensor:

@@ -168,6 +168,9 @@ _HINTS: dict[str, str] = {
     "sub": "fold the sign into the weights of the layer before, and add",
     **dict.fromkeys(("truediv", "div"), "put the factor into the weights of a layer"),
     **dict.fromkeys(_BUILT_ELSEWHERE.split(), _ELSEWHERE),
+    **dict.fromkeys(
+        ("gru", "lstm", "rnn"), "export builds a QuantLSTM that was trained with Brevitas, or unrolled steps"
+    ),
 }
 READ_OF_FILES = frozenset(["layer_norm", "mean", "permute", "sum", "transpose", "truediv"])
 """Calls that `toolchain.train.ptq.onnx_source` may read where an ONNX file has them, in norms of the channels say."""
