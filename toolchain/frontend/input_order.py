@@ -17,6 +17,9 @@ Sub Upsample
 ANY_ORDER = frozenset(_ANY_ORDER.split()) | CURVES.keys()
 """Operations that work on maps whatever the order of their axes."""
 
+_ROWS, _COLUMNS = ([1], [-3]), ([2], [-2])
+"""Axes that Unsqueeze adds to a signal (N, positions, channels) to make it a map of one row, or of one column."""
+
 
 def first_orders(file: OnnxFile, constants: Constants, *, transposed: bool = False) -> set[bool]:
     """Return, for each of the first layers that the input reaches and that tell, whether it reads channels last.
@@ -26,7 +29,7 @@ def first_orders(file: OnnxFile, constants: Constants, *, transposed: bool = Fal
     """
     last = file.shape[1:]
     first_perm = [0, len(last), *range(1, len(last))]
-    rows: set[str] = set()  # signals as maps of one row, as Keras files have them
+    rows: dict[str, tuple[int, ...]] = {}  # signals as maps of one row or column, as Keras files have them, and sizes
     consumers: dict[str, list[OnnxNode]] = {}
     for node in file.nodes:
         for name in node.inputs:
@@ -45,11 +48,11 @@ def first_orders(file: OnnxFile, constants: Constants, *, transposed: bool = Fal
             elif node.op == "Reshape" and transposed and _lists(node, last, constants):
                 found.add(True)
             elif node.op == "Reshape" and last[-1] == 1 and node.inputs[1] in constants:  # how Keras files transpose
-                sizes = (1, *last[:-1]) if node.inputs[0] in rows else last[:-1]
+                sizes = rows.get(node.inputs[0], tuple(last[:-1]))
                 found.add(tuple(constants.get(node.inputs[1])[1:]) == (1, *sizes))
-            elif node.op == "Unsqueeze" and transposed and len(last) == 2 and _axes(node, constants) in ([1], [-3]):
+            elif node.op == "Unsqueeze" and len(last) == 2 and (axis := _axes(node, constants)) in _ROWS + _COLUMNS:
                 names += node.outputs
-                rows.update(node.outputs)
+                rows |= dict.fromkeys(node.outputs, (1, last[0]) if axis in _ROWS else (last[0], 1))
             elif node.is_threshold and data_layout(node) in CHANNELS_LAST:
                 found.add(True)
             elif node.is_quant or node.is_threshold or node.op in ANY_ORDER:

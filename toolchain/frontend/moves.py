@@ -21,13 +21,17 @@ from toolchain.frontend.layout import (
     Tensor,
     elements,
 )
-from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.frontend.onnx_file import CHANNELS_LAST_DOMAIN, OnnxNode
 from toolchain.frontend.reader import Moved, Padded, Reader
 from toolchain.ir.ops.maps import DepthToSpace, Permute, Reshape, Slice, SpaceToDepth
 from toolchain.ir.types import Array, Shape, Value
 
 ORDERS = {2: ("NC",), 3: ("NCW", "NWC"), 4: ("NCHW", "NHWC")}
 """Names of the axes of a tensor, by its rank."""
+MAP_OPS = frozenset({"AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"})
+"""Operations that read maps and signals, in the order of axes that their domain has."""
+_BETWEEN = frozenset({"Clip", "DequantizeLinear", "Identity", "QuantizeLinear", "Relu"})
+"""Operations, beside quantizers, that may stand between a move and the operation that it is for."""
 
 
 def index_of(reader: Reader, node: OnnxNode, index: int = 0) -> Moved:
@@ -86,7 +90,7 @@ def materialized(reader: Reader, node: OnnxNode, name: str, moved: Moved) -> Ten
     """The ``moved`` tensor ``name``, which ``node`` reads, as a value of the IR; None for a move without a form."""
     if moved.turned:
         return None
-    for layout in _layouts(moved):
+    for layout in _layouts(moved, _map_reader(reader, node)):
         index = layout.to_ir(moved.index[None])[0]
         found = _placed(reader, node, moved.source, layout, index)
         if found is not None:
@@ -112,12 +116,25 @@ def padded_layout(padded: Padded) -> Layout:
     return Layout(MOVED, layout.shape, tuple(layout.to_ir(index[None]).ravel().tolist()))
 
 
-def _layouts(moved: Moved) -> Iterator[Layout]:
-    """Yield the layouts that a moved tensor may have: heads first for a signal, then in the order of its source."""
-    if moved.index.ndim == 3 and moved.source.layout.axes in (*TURNED, HEADS):
+def _map_reader(reader: Reader, node: OnnxNode) -> OnnxNode | None:
+    """The operation on maps that ``node`` is, or that alone reads what it makes, perhaps behind others like it."""
+    while node.op not in MAP_OPS:
+        readers = reader.consumers.get(node.outputs[0], [])
+        if len(readers) != 1 or not (node.is_quant or node.op in _BETWEEN):
+            return None
+        (node,) = readers
+    return node
+
+
+def _layouts(moved: Moved, maps: OnnxNode | None) -> Iterator[Layout]:
+    """Yield the layouts that a moved tensor may have, the likeliest first.
+
+    That is the one that the operation ``maps`` reads; without it heads for a signal, then the order of its source.
+    """
+    if by_head(moved) and maps is None:
         heads, width, channels = moved.index.shape
         yield Layout(HEADS, (1, width, heads * channels), heads=heads)
-    last = moved.source.layout.axes in CHANNELS_LAST
+    last = moved.source.layout.axes in CHANNELS_LAST if maps is None else maps.domain == CHANNELS_LAST_DOMAIN
     names = ORDERS.get(moved.index.ndim + 1, ())
     for axes in sorted(names, key=lambda a: (a in CHANNELS_LAST) != last):
         sizes = dict(zip(axes[1:], moved.index.shape, strict=True))
