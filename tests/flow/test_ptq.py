@@ -28,7 +28,7 @@ from toolchain.lowering.pipeline import to_integer
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
 from toolchain.train.inputs import PixelMap
 from toolchain.train.models import build
-from toolchain.train.own.kinds import ChannelNorm
+from toolchain.train.own.kinds import ChannelNorm, ChannelSlice
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.graph import layer_graph, places
 from toolchain.train.ptq.parts import Store
@@ -150,6 +150,27 @@ def _slopes() -> nn.Module:
     return _Head(act).eval()
 
 
+class _Moved(nn.Module):
+    """Parts of the channels, a shuffle, and maps enlarged by copies and from channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.act, self.part = nn.Conv2d(3, 8, 2, 2), nn.LeakyReLU(0.125), nn.Conv2d(4, 4, 1)
+        self.first, self.second, self.shuffle = ChannelSlice(0, 4), ChannelSlice(4, 8), nn.ChannelShuffle(2)
+        self.up, self.wide, self.blocks = nn.Upsample(scale_factor=2), nn.Conv2d(8, 8, 1), nn.PixelShuffle(2)
+        self.norm, self.neck, self.fc = nn.BatchNorm2d(2), nn.Conv2d(10, 4, 2, 2), nn.Linear(64, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.stem(x))
+        x = self.shuffle(torch.cat([self.first(x), functional.relu(self.part(self.second(x)))], 1))
+        x = torch.cat([self.up(x), functional.relu(self.norm(self.blocks(self.wide(x))))], 1)
+        return self.fc(functional.relu(self.neck(x)).flatten(1))
+
+
+def _moved() -> nn.Module:
+    return _settled(_Moved())
+
+
 def _tied() -> nn.Module:
     layers = [nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Linear(192, 5)]
     layers[1].weight = layers[0].weight
@@ -171,10 +192,11 @@ def _tied() -> nn.Module:
         (_slopes, Bits(6, 6), True),
         (_tanh_head, Bits(6, 6), True),
         (_normed, Bits(6, 6), True),
+        (_moved, Bits(6, 6), True),
     ],
     ids=[
         "head", "smooth head", "curves of sums", "tied", "resnet", "bottleneck", "short factors", "dense", "excited",
-        "slopes", "tanh", "norm",
+        "slopes", "tanh", "norm", "moved",
     ],
 )  # fmt: skip
 def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
@@ -463,6 +485,11 @@ def test_pixels_are_read_as_they_are_where_one_of_them_means_zero(offset: str, d
         (nn.Sequential(nn.Conv2d(3, 2, 1)), {"weights": 9}, "9 bits for weights; give 1 to 8"),
         (nn.Sequential(nn.Conv2d(3, 2, 1)), {"layers": {"0": 0}}, "0 bits for layer '0'; give 1 to 8"),
         (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Softplus()), {}, "a Softplus cannot be built [layer '1']; use "),
+        (
+            nn.Sequential(nn.Upsample(scale_factor=1.5)),
+            {},
+            "an upsampling of (3, 8, 8) by (1.5, 1.5), mode='nearest' [",
+        ),
         (nn.Sequential(nn.Conv2d(3, 2, 3, padding_mode="reflect")), {}, "it pads with 'reflect' [layer '0']"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.frontend.layout import Layout, Tensor
-from toolchain.frontend.onnx_file import OnnxNode, text_of
+from toolchain.frontend.onnx_file import OnnxFile, OnnxNode, text_of
 from toolchain.frontend.reader import Reader
 from toolchain.frontend.rearrange import MAPS, cropped
 from toolchain.ir.ops.maps import DepthToSpace, Upsample
@@ -33,13 +33,7 @@ def read_resize(reader: Reader, node: OnnxNode) -> None:
     sizes, scales = _resized(reader, node, shape)
     factors = _factors(reader, node, source, sizes)
     for axis, old, new, scale in zip(source.layout.axes, shape, sizes, scales, strict=True):
-        factor = factors[axis]
-        if _sources(reader, node, old, new, scale) != [i // factor for i in range(new)]:
-            raise reader.file.fault(
-                node,
-                f"nearest pixels that are not {factor} copies of each along {axis}",
-                "use coordinate_transformation_mode='half_pixel', or 'asymmetric' with nearest_mode='floor'",
-            )
+        demand_copies(reader.file, node, old, new, scale, axis)
     pair = (factors.get("H", 1), factors.get("W", 1))
     if pair == (1, 1):
         reader.alias(node, source)
@@ -64,6 +58,17 @@ def _factors(reader: Reader, node: OnnxNode, source: Tensor, sizes: Sequence[int
             node, f"{shape} to {sizes}", "resize height and width to whole multiples, channels not at all"
         )
     return factors
+
+
+def demand_copies(file: OnnxFile, node: OnnxNode, old: int, new: int, scale: Fraction, axis: str) -> None:
+    """Demand of a nearest Resize of ``old`` to ``new`` positions of an axis that it copies each as often."""
+    factor = new // old
+    if _sources(file, node, old, new, scale) != [i // factor for i in range(new)]:
+        raise file.fault(
+            node,
+            f"nearest pixels that are not {factor} copies of each along {axis}",
+            "use coordinate_transformation_mode='half_pixel', or 'asymmetric' with nearest_mode='floor'",
+        )
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def _read_linear(reader: Reader, node: OnnxNode, source: Tensor) -> None:
     if list(factors.values()) != scales:
         told = ", ".join(f"{float(scale):.6g}" for scale in scales)
         raise reader.file.fault(node, f"a linear Resize by {told}", "resize height and width by whole factors")
-    default = "asymmetric" if _early(reader, node) else "half_pixel"
+    default = "asymmetric" if _early(reader.file, node) else "half_pixel"
     where = text_of(node, "coordinate_transformation_mode", default)
     if where not in LINEAR or node.attributes.get("antialias", 0) or source.onnx_name in reader.integers:
         what = "codes, which it rounds" if source.onnx_name in reader.integers else f"coordinates '{where}'"
@@ -157,21 +162,37 @@ def _emitted(reader: Reader, node: OnnxNode, op: type[Node], x: Value, shape: Sh
     )
 
 
-def _early(reader: Reader, node: OnnxNode) -> bool:
+def _early(file: OnnxFile, node: OnnxNode) -> bool:
     """Return whether the node is of an opset below 11, in which coordinates were only scaled."""
-    return node.op == "Upsample" or reader.file.opset < 11
+    return node.op == "Upsample" or file.opset < 11
 
 
 def _resized(reader: Reader, node: OnnxNode, shape: tuple[int, ...]) -> tuple[list[int], list[Fraction]]:
-    """The size and the scale of every axis: scales are an input or an attribute, or follow from an input of sizes."""
-    old = _early(reader, node)
-    scales = [float(s) for s in node.attributes.get("scales", ())] or _numbers(reader, node, 1 if old else 2, "scales")
-    sizes = [] if old else [int(n) for n in _numbers(reader, node, 3, "sizes")]
+    return resized(reader.file, node, shape, lambda index, what: reader.constant(node, index, what).ravel().tolist())
+
+
+def resized(
+    file: OnnxFile, node: OnnxNode, shape: tuple[int, ...], read: Callable[[int, str], list[float]]
+) -> tuple[list[int], list[Fraction]]:
+    """The size and the scale of every axis: scales are an input or an attribute, or follow from an input of sizes.
+
+    Args:
+        file, node: the node and its file.
+        shape: of the tensor.
+        read: gives the constant that is an input, by its place and what it holds.
+    """
+    old = _early(file, node)
+
+    def numbers(index: int, what: str) -> list[float]:
+        return read(index, what) if node.input(index) else []
+
+    scales = [float(s) for s in node.attributes.get("scales", ())] or numbers(1 if old else 2, "scales")
+    sizes = [] if old else [int(n) for n in numbers(3, "sizes")]
     axes = [int(a) % len(shape) for a in node.attributes.get("axes", range(len(shape)))]
     given: Sequence[float] = scales or sizes
     policy = text_of(node, "keep_aspect_ratio_policy", "stretch")
     if len(given) != len(axes) or min(given) <= 0 or policy != "stretch":
-        raise reader.file.fault(node, f"{len(given)} scales for {len(axes)} axes", "give one scale an axis")
+        raise file.fault(node, f"{len(given)} scales for {len(axes)} axes", "give one scale an axis")
     new, factors = list(shape), [Fraction(1)] * len(shape)
     for axis, number in zip(axes, given, strict=True):
         factors[axis] = Fraction(number) if scales else Fraction(int(number), shape[axis])
@@ -179,13 +200,9 @@ def _resized(reader: Reader, node: OnnxNode, shape: tuple[int, ...]) -> tuple[li
     return new, factors
 
 
-def _numbers(reader: Reader, node: OnnxNode, index: int, what: str) -> list[float]:
-    return reader.constant(node, index, what).ravel().tolist() if node.input(index) else []
-
-
-def _sources(reader: Reader, node: OnnxNode, old: int, new: int, scale: Fraction) -> list[int]:
+def _sources(file: OnnxFile, node: OnnxNode, old: int, new: int, scale: Fraction) -> list[int]:
     """The input pixel that each output pixel of an axis copies, by the formulas of ONNX, in exact arithmetic."""
-    early = _early(reader, node)
+    early = _early(file, node)
     where = text_of(node, "coordinate_transformation_mode", "asymmetric" if early else "half_pixel")
     rounding = text_of(node, "nearest_mode", "floor" if early else "round_prefer_floor")
     half = Fraction(1, 2)
@@ -205,7 +222,7 @@ def _sources(reader: Reader, node: OnnxNode, old: int, new: int, scale: Fraction
         "ceil": ceil,
     }
     if where not in transforms or rounding not in rounds:
-        raise reader.file.fault(
+        raise file.fault(
             node, f"coordinates '{where}' with nearest_mode '{rounding}'", f"use one of {', '.join(transforms)}"
         )
     return [min(max(rounds[rounding](transforms[where](i)), 0), old - 1) for i in range(new)]

@@ -217,6 +217,25 @@ def _halved(file: File) -> None:
     file.add("Sub", _number(file, 1), file.last)
 
 
+def _split(file: File) -> None:
+    x = file.add("Conv", file.weight(5, 2, 1, 1))
+    parts = ["first", "second"]
+    file.nodes.append(helper.make_node("Split", [x, _ints(file, 2, 3)], parts, axis=1))
+    file.nodes.append(helper.make_node("Concat", parts[::-1], ["turned"], axis=1))
+    file.last = "turned"
+
+
+def _shuffle(file: File) -> None:
+    file.add("Conv", file.weight(6, 2, 1, 1))
+    file.add("Reshape", _ints(file, 0, 2, 3, 8, 8))
+    file.add("Transpose", perm=[0, 2, 1, 3, 4])
+    file.add("Reshape", _ints(file, 0, -1, 8, 8))
+
+
+def _resize(file: File, **attributes: Any) -> None:
+    file.add("Resize", "", file.constant(np.float32([1, 1, 2, 3])), **attributes)
+
+
 CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "conv": (MAP, lambda f: f.add("Conv", f.weight(4, 1, 3, 2), f.weight(4), group=2, strides=[2, 1]), ["Conv2d"]),
     "same upper": (MAP, lambda f: f.add("Conv", f.weight(3, 2, 2, 4), auto_pad="SAME_UPPER"), ["ZeroPad2d", "Conv2d"]),
@@ -347,6 +366,25 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "halved": (MAP, _halved, ["BatchNorm2d", "ReLU", "BatchNorm2d"]),
     "bias, twice": (ROW, _biases, ["Linear", "BatchNorm1d", "BatchNorm1d", "add"]),
     "hard sigmoid of another slope": (MAP, lambda f: f.add("HardSigmoid"), ["BatchNorm2d", "Hardtanh"]),
+    "split": (MAP, _split, ["Conv2d", "ChannelSlice", "ChannelSlice", "cat"]),
+    "slice": (MAP, lambda f: f.add("Slice", _ints(f, 0, 1), _ints(f, 8, 9), _ints(f, 2, 1)), ["ChannelSlice"]),
+    "slice, everything": (
+        MAP,
+        lambda f: (f.add("Slice", _ints(f, 0), _ints(f, 9), _ints(f, 1)), f.add("Relu")),
+        ["ReLU"],
+    ),
+    "shuffle": (MAP, _shuffle, ["Conv2d", "ChannelShuffle"]),
+    "resize": (MAP, _resize, ["Upsample"]),
+    "resize, asymmetric": (
+        MAP,
+        lambda f: _resize(f, coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+        ["Upsample"],
+    ),
+    "depth to space": (
+        MAP,
+        lambda f: (f.add("Conv", f.weight(4, 2, 1, 1)), f.add("DepthToSpace", blocksize=2, mode="CRD")),
+        ["Conv2d", "PixelShuffle"],
+    ),
     "softmax": (ROW, lambda f: (f.add("Gemm", f.weight(12, 3)), f.add("Identity")), ["Linear"]),
 }
 
@@ -415,8 +453,16 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
         (MAP, lambda f: f.add("Mul", f.weight(2, 8, 8)), "it multiplies by a constant of the shape (2, 8, 8)"),
         (MAP, lambda f: f.add("Reshape", _ints(f, 0, 4, 32)), "it reshapes from (2, 2, 8, 8) to (2, 4, 32)"),
         (MAP, lambda f: f.add("Reshape", _ints(f, 0, 2, 1, 8, 8)),
-         "it reshapes from (2, 2, 8, 8) to (2, 2, 1, 8, 8); only to (N, -1) [float.onnx, node 'reshape0' (Reshape)]; "
-         "export builds it in a network that is quantized elsewhere"),
+         "it parts the channels of (2, 2, 8, 8) into 2 groups [float.onnx, node 'reshape0' (Reshape)]; shuffle them, "
+         "or flatten to (N, features); export builds it in a network that is quantized elsewhere"),
+        (MAP, lambda f: _resize(f, mode="linear"),
+         "it makes other values than a map has [float.onnx, node 'resize0' (Resize)]; enlarge a map, mode='nearest'"),
+        (MAP, lambda f: _resize(f, coordinate_transformation_mode="asymmetric", nearest_mode="ceil"),
+         "nearest pixels that are not 2 copies of each along H [float.onnx, node 'resize0' (Resize)]; use coordina"),
+        (MAP, lambda f: f.add("Slice", _ints(f, 1), _ints(f, 8), _ints(f, 2)),
+         "it parts axis 2 [float.onnx, node 'slice0' (Slice)]; part the channels, axis 1; export builds it in"),
+        (MAP, lambda f: (f.add("Conv", f.weight(4, 2, 1, 1)), f.add("DepthToSpace", blocksize=2)),
+         "the channels of a block lie apart [float.onnx, node 'depthtospace1' (DepthToSpace)]; use mode='CRD', as"),
         (MAP, lambda f: (f.add("GlobalAveragePool"), f.add("Expand", _ints(f, 1, 2, 8, 8)), f.add("Relu")),
          "it repeats something else than one position for a product [float.onnx, node 'expand1' (Expand)]; export"),
         (MAP, lambda f: f.add("Flatten", axis=2), "it reshapes from (2, 2, 8, 8) to (4, 64); only to"),

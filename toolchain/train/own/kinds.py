@@ -20,6 +20,18 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
 
+class ChannelSlice(nn.Module):
+    """The channels from ``start`` to below ``stop`` of features, a signal or a map, (N, C, ...)."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        self.start, self.stop = start, stop
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take the channels."""
+        return x[:, self.start : self.stop]
+
+
 Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 SMOOTH = (
@@ -32,6 +44,8 @@ _ADAPTIVE = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, n
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
 FLATTENS = (nn.Flatten, nn.Unflatten)
+MOVES = (ChannelSlice, nn.ChannelShuffle, nn.PixelShuffle, nn.Upsample)
+"""Layers that put copies of values into other places; of networks that are quantized after training."""
 LAYERS = (ChannelNorm, *WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, nn.ZeroPad2d, nn.Identity)
 
 
@@ -73,6 +87,8 @@ def check_layer(where: str, layer: nn.Module, shape: tuple[int, ...]) -> None:
         raise UserError("it divides by another number than its window has", where=where, hint=hint)
     if isinstance(layer, nn.ZeroPad2d):
         _check_pad(where, layer, shape)
+    if isinstance(layer, nn.Upsample):
+        _check_copies(where, layer, shape)
     _check_numbers(where, layer)
     if isinstance(layer, nn.Linear) and len(shape) > 3:
         what = f"a fully connected layer over the last axis of a map, {tuple(shape[1:])}"
@@ -91,6 +107,17 @@ def _check_pad(where: str, layer: nn.ZeroPad2d, shape: tuple[int, ...]) -> None:
     if len(shape) < 3 or (len(shape) == 3 and any(layer.padding[2:])):
         hint = "pad the height and width of maps, or the length of signals"
         raise UserError(f"it pads {tuple(shape[1:])} by {tuple(layer.padding)}", where=where, hint=hint)
+
+
+def _check_copies(where: str, layer: nn.Upsample, shape: tuple[int, ...]) -> None:
+    """Demand that an upsampling copies every position of a map as often."""
+    sizes = shape[2:]
+    given = layer.scale_factor if layer.size is None else layer.size
+    wanted = _each(given, len(sizes))
+    factors = [n if layer.size is None else n / size for n, size in zip(wanted, sizes, strict=True)]
+    if layer.mode != "nearest" or len(sizes) != 2 or any(factor % 1 or factor < 1 for factor in factors):
+        what = f"an upsampling of {tuple(shape[1:])} by {tuple(factors)}, mode='{layer.mode}'"
+        raise UserError(what, where=where, hint="enlarge maps by whole factors, mode='nearest'")
 
 
 def _check_numbers(where: str, layer: nn.Module) -> None:

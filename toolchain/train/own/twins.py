@@ -172,7 +172,10 @@ _HINTS: dict[str, str] = {
         ("gru", "lstm", "rnn"), "export builds a QuantLSTM that was trained with Brevitas, or unrolled steps"
     ),
 }
-READ_OF_FILES = frozenset(["layer_norm", "mean", "permute", "sum", "transpose", "truediv"])
+_READ_OF_FILES = """
+channel_shuffle chunk getitem interpolate layer_norm mean permute pixel_shuffle split sum transpose truediv view
+"""
+READ_OF_FILES = frozenset(_READ_OF_FILES.split())
 """Calls that `toolchain.train.ptq.onnx_source` may read where an ONNX file has them, in norms of the channels say."""
 OR_ITS_FILE = "; or export it by torch.onnx and quantize that file, of which more is read"
 KNOWN = (

@@ -17,6 +17,7 @@ from toolchain.train.own.kinds import (
     AVERAGING,
     DROPOUTS,
     FLATTENS,
+    MOVES,
     POOLS,
     SMOOTH,
     ChannelNorm,
@@ -30,7 +31,8 @@ from toolchain.train.shrink import over_length
 RELU = (nn.ReLU, nn.ReLU6)
 _ON_CODES = (ChannelNorm, nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
 """Layers that read codes."""
-RESHAPING = (*FLATTENS, nn.Identity)
+RESHAPING = (*FLATTENS, *MOVES, nn.Identity)
+"""Layers that move values, behind which nothing quantizes: what they read holds codes."""
 KEEPING = (*POOLS, nn.ZeroPad2d, *RESHAPING)
 """Layers whose output holds values of their input."""
 

@@ -41,6 +41,22 @@ class Half:
         return file.fault(self.node, what, "reduce the whole map, and nothing else")
 
 
+@dataclass(frozen=True)
+class Grouped:
+    """A map ``x`` whose channels have two axes since ``node``: ``groups``, and what is in them, or ``turned``."""
+
+    node: OnnxNode
+    at: fx.Node
+    x: Tensor
+    groups: int
+    turned: bool = False
+
+    def fault(self, file: OnnxFile) -> UserError:
+        """The error where something else reads it."""
+        what = f"it parts the channels of {tuple(self.x.shape)} into {self.groups} groups"
+        return file.fault(self.node, what, f"shuffle them, or flatten to (N, features); {hint_for('permute')}")
+
+
 class Builder:
     """A network under construction; ``values`` has the tensors known so far, with an example of each.
 
@@ -60,6 +76,7 @@ class Builder:
         self.views: dict[str, str] = {}  # tensors that are others in another order of the file's axes
         self.listed: set[str] = set()  # tensors that the file has as a list of all numbers, which Gathers alone read
         self.halves: dict[str, Half] = {}  # maps of which one axis is reduced
+        self.groups: dict[str, Grouped] = {}  # maps whose channels have two axes
         self.left_out = ""  # the operation of a softmax that the host applies
         self.names: set[str] = set()
         self.products: dict[str, nn.Linear] = {}  # fully connected layers that a bias may follow, by what they make
@@ -132,6 +149,8 @@ class Builder:
         """The tensor ``name``, which is no constant, and its example; layers make it where it was a function only."""
         if name in self.halves:
             raise self.halves[name].fault(self.file)
+        if name in self.groups:
+            raise self.groups[name].fault(self.file)
         if name in self.curves:
             curve = self.curves.pop(name)
             at, value = self.tensor(curve.source)
@@ -196,6 +215,13 @@ class Builder:
             return [int(value) for value in node.attributes[key]]
         given = self.constant(node, index)
         return None if given is None else [int(value) for value in given.flatten()]
+
+    def sizes(self, before: Sequence[int], wanted: Sequence[int]) -> list[int]:
+        """The sizes that a Reshape to ``wanted`` gives a tensor of the shape ``before``."""
+        sizes = [before[axis] if size == 0 and axis < len(before) else size for axis, size in enumerate(wanted)]
+        if sizes and sizes[0] == self.file.shape[0]:  # written for the file's batch
+            sizes[0] = EXAMPLES
+        return sizes
 
     def layer_name(self, node: OnnxNode) -> str:
         """The name of the weight's layer, where the file tells."""

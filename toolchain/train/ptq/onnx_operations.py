@@ -15,9 +15,10 @@ from toolchain.frontend.written_norms import ALONE
 from toolchain.train.own.kinds import ChannelNorm
 from toolchain.train.own.twins import KNOWN, NoTwinError, clamped, hint_for, reshaped
 from toolchain.train.ptq import onnx_arithmetic as arithmetic
+from toolchain.train.ptq import onnx_moves as moves
 from toolchain.train.ptq.curves import scaled
 from toolchain.train.ptq.onnx_arithmetic import bias_of
-from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
+from toolchain.train.ptq.onnx_builder import Builder
 from toolchain.train.ptq.onnx_pools import axes_of, over_the_map, pads_of, pool, zeros
 
 _EVAL = "export the network in eval mode"
@@ -151,9 +152,7 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
             build.view(node.outputs[0], node.input(0))
             build.listed.add(node.outputs[0])
             return
-        sizes = [x.shape[axis] if size == 0 and axis < x.dim() else size for axis, size in enumerate(wanted)]
-        if sizes and sizes[0] == build.file.shape[0]:  # written for the file's batch
-            sizes[0] = EXAMPLES
+        sizes = build.sizes(x.shape, wanted)
     elif node.op == "Flatten":
         sizes = [x.shape[: int(node.attributes.get("axis", 1))].numel(), -1]
     else:
@@ -168,6 +167,8 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
             return
         layers = reshaped(tuple(x.shape), after)
     except (RuntimeError, NoTwinError) as error:
+        if isinstance(error, NoTwinError) and moves.group(build, node, after):
+            return
         how = error if isinstance(error, NoTwinError) else f"from {tuple(x.shape)} to {tuple(sizes)}"
         hint = hint_for("channel_shuffle") if len(sizes) > x.dim() > 2 else "flatten to (N, features) only"
         raise build.file.fault(node, f"it reshapes {how}", hint) from error
@@ -296,6 +297,10 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze"), _reshape),
     "Unsqueeze": _unsqueeze,
     "Gather": _gather,
+    "Split": moves.split,
+    "Slice": moves.cut,
+    **dict.fromkeys(("Resize", "Upsample"), moves.resize),
+    "DepthToSpace": moves.depth_to_space,
     "Pad": _pad,
     "Expand": _expand,
     "Identity": _pass,

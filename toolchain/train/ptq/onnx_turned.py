@@ -19,6 +19,7 @@ from toolchain.ir.types import Array
 from toolchain.train.ptq.curves import ALIKE
 from toolchain.train.ptq.onnx_arithmetic import bias_of
 from toolchain.train.ptq.onnx_builder import Builder
+from toolchain.train.ptq.onnx_moves import regroup
 
 _HINT = "transpose it to (N, channels, ...) in front"
 _ROW_OPS = ("Squeeze", "Unsqueeze")
@@ -41,6 +42,9 @@ class Turned:
 
     def read(self, node: OnnxNode) -> OnnxNode | None:
         """``node`` as it is on tensors with channels first; None where nothing is left to do."""
+        if node.inputs and node.inputs[0] in self.build.groups:
+            regroup(self.build, node)
+            return None
         if node.op == "Transpose" and node.inputs[0] not in self.build.constants:
             self._transpose(node)
             return None
@@ -201,8 +205,9 @@ class Turned:
         attributes, inputs = dict(node.attributes), list(node.inputs)
         if node.op in ALIKE:
             inputs = [self._beside(other, rank) if other in build.constants else other for other in inputs]
-        elif node.op == "Concat":
-            attributes["axis"] = axes[int(node.attributes.get("axis", 1)) % rank]
+        elif node.op in ("Concat", "Split"):
+            attributes["axis"] = axes[int(node.attributes.get("axis", 0)) % rank]
+            self.last |= dict.fromkeys(node.outputs, rank)
         elif node.op in ("ReduceMax", "ReduceMean", "ReduceSum"):
             given = build.integers(node, "axes", 1) or range(rank)
             attributes["axes"] = [axes[axis % rank] for axis in given]
@@ -210,7 +215,7 @@ class Turned:
                 rank -= len(set(attributes["axes"]))
         elif node.op == "LayerNormalization" and int(node.attributes.get("axis", -1)) % rank == rank - 1:
             attributes |= {"axis": 1, ALONE: 1}
-        elif node.op == "Pad":
+        elif node.op in ("Pad", "Slice"):
             given = build.integers(node, "axes", 3) or range(rank)
             attributes["axes"] = [axes[axis % rank] for axis in given]
         elif node.op in ("Gemm", "MatMul") and (weight := build.constant(node, 1)) is not None and weight.dim() == 2:
