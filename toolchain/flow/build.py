@@ -16,7 +16,15 @@ from toolchain.flow.first import run_first
 from toolchain.flow.images import Images, Trained, load_images
 from toolchain.flow.options import Check
 from toolchain.flow.project import Project, demand_own, foreign, read_project
-from toolchain.flow.records import BuildRecord, ModelRecord, SimulationRecord, read_record, record_text
+from toolchain.flow.records import (
+    BuildRecord,
+    FirstRecord,
+    HostRecord,
+    ModelRecord,
+    SimulationRecord,
+    read_record,
+    record_text,
+)
 from toolchain.frontend.layout import Layout
 from toolchain.frontend.read import ModelFile, read_qonnx
 from toolchain.ir.encode import encode
@@ -89,7 +97,7 @@ class Build:
     @cached_property
     def parts(self) -> dict[str, bytes]:
         """The parts of the network that the host runs in front and behind, by name."""
-        wanted = {FIRST: self.model.first, REST: self.model.host}
+        wanted: dict[str, FirstRecord | HostRecord | None] = {FIRST: self.model.first, REST: self.model.host}
         return {name: self._part(name, record.sha256) for name, record in wanted.items() if record is not None}
 
     def _part(self, name: str, sha256: str) -> bytes:
