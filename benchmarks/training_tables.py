@@ -390,19 +390,21 @@ def dst() -> str:
     for (model, alpha), rows in groups.items():
         theirs = re.fullmatch(r"(?P<kept>.+?) kept, best (?P<best>.+?) \((?P<where>.+)\)", str(rows[0]["published"]))
         assert theirs is not None
-        kept, last = (_with_error([row[key] for row in rows]) for key in ("kept_share", "top1"))
+        kept, least, last = (
+            _with_error([row[key] for row in rows]) for key in ("kept_share", "kept_share_least", "top1")
+        )
         unread = " (theirs not read)" if "not read" in theirs["where"] else ""
         lines.append((
             f"{names[model]}, alpha {alpha:.0e}{unread}".replace("e-0", "e-"),
-            f"{kept} %", theirs["kept"], f"{last} %",
+            f"{kept} %", f"{least} %", theirs["kept"], f"{last} %",
             percent(mean(row["best_top1"] for row in rows)), theirs["best"],
         ))  # fmt: skip
     (epochs,) = {row["epochs"] for rows in groups.values() for row in rows}
     (seeds,) = {len(rows) for rows in groups.values()}
     head = f"dst on MNIST, {epochs} epochs, {seeds} seeds"
     return table(
-        (f"{head} (`python -m benchmarks pruning dst`)", "weights kept", "published", "last epoch", "best epoch",
-         "published best"),
+        (f"{head} (`python -m benchmarks pruning dst`)", "weights kept", "in the sparsest epoch", "published",
+         "top-1, last epoch", "best epoch", "published best"),
         lines,
     )  # fmt: skip
 
