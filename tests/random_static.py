@@ -24,7 +24,7 @@ class _Samples(CalibrationDataReader):  # type: ignore[misc]
 
 
 def random_static(path: Path, seed: int) -> Path:
-    """Write the quantized network of ``seed`` to ``path``: convolutions, pools, sums, joined maps and their sums."""
+    """Write the quantized network of ``seed`` to ``path``: convolutions, pools, sums, joined maps, gates, products."""
     rng, source = random.Random(seed), path.with_name(f"float{seed}.onnx")
     net = _network(rng, seed)
     net.save(source)
@@ -45,7 +45,11 @@ def _network(rng: random.Random, seed: int) -> FloatNet:
     net.conv(rng.choice([5, 8, 13]), rng.choice([1, 3, 5]), rng.choice([1, 1, 2]))
     _bend(net, rng)
     for _ in range(rng.randint(1, 4)):
-        _append(net, rng, rng.choice(["conv", "conv", "depthwise", "max", "mean", "sum", "join", "join", "dense"]))
+        _append(
+            net,
+            rng,
+            rng.choice(["conv", "conv", "depthwise", "max", "mean", "sum", "join", "join", "dense", "gate", "product"]),
+        )
     if rng.random() < 0.8:
         net.classify(rng.choice([4, 10]))
     else:
@@ -72,6 +76,13 @@ def _append(net: FloatNet, rng: random.Random, kind: str) -> None:
     if kind == "mean":
         net.add("AveragePool", kernel_shape=[2, 2], strides=[rng.choice([1, 2])] * 2)
         return
+    if kind == "gate":
+        net.add("GlobalAveragePool")
+        net.conv(rng.choice([3, 8]), 1)
+        net.add("Relu")
+        net.conv(before, 1)
+        net.add("Mul", start, net.add(rng.choice(["Sigmoid", "HardSigmoid"])))
+        return
     if kind == "depthwise":
         net.conv(before, 3, rng.choice([1, 2]), group=before)
     elif kind == "conv":
@@ -79,8 +90,8 @@ def _append(net: FloatNet, rng: random.Random, kind: str) -> None:
     else:
         net.conv(rng.choice([3, 5, 6, 10]), rng.choice([1, 3]))
     _bend(net, rng)
-    if kind == "sum":
-        net.add("Add", net.conv(before, 3), start)
+    if kind in ("sum", "product"):
+        net.add("Add" if kind == "sum" else "Mul", net.conv(before, 3), start)
         _bend(net, rng)
     elif kind in ("join", "dense"):
         part, channels = net.x, net.channels

@@ -68,6 +68,29 @@ def curved_maps(seed: int = 0, size: int = 9) -> Graph:
     return net.graph(curve(net.mulshift(net.matvec(net.global_sum(x), 10), 8, signed=True)))
 
 
+def gated_maps(seed: int = 0, size: int = 9) -> Graph:
+    """Squeeze and excite: maps times one position, made of themselves or, behind a convolution, of what that reads;
+    maps times maps; odd zero points of factors and products. One is added to what was multiplied."""
+    net = Builder((size, size, 3), 8, signed=True, seed=seed)
+
+    def gate(x: Value, outputs: int) -> Value:
+        squeezed = conv(net, net.mulshift(net.global_sum(x), 8), 7, 1)
+        return net.lookup(net.mulshift(net.matvec(squeezed, outputs), 8, signed=True), 8, per_channel=False)
+
+    def times(a: Value, b: Value, low: int) -> Value:
+        return shifted(net, net.multiply(a, b), low, shift=20, per_channel=False)
+
+    x = depthwise(net, conv(net, net.input, 24, 3), 3)
+    x = times(x, gate(x, 24), -3)
+    factor = gate(x, 40)
+    y = times(shifted(net, net.matvec(net.window(x), 40), -101), factor, -77)
+    y = conv(net, times(y, conv(net, x, 40, 1, signed=True), -128), 24, 1)
+    x = net.mulshift(net.add(y, x), 8, per_channel=False)
+    few = conv(net, x, 5, 3, 2)
+    x = times(few, gate(x, 5), 0)
+    return net.graph(net.matvec(net.mulshift(net.global_sum(x), 8), 10))
+
+
 def shifted(net: Builder, x: Value, low: int, *, shift: int = 16, per_channel: bool = True) -> Value:
     """256 codes from ``low`` on, as a zero point of ``-low`` gives them."""
     rows, unit = (x.shape[2] if per_channel else 1), (255 << shift) // (x.qint.max // 6)

@@ -89,6 +89,7 @@ VARIANTS: dict[str, dict[str, int]] = {
     "wide words": {"lanes": 16, "taps": 9, "row_words": 5000},
     "filters on slices": {"filter_dsp_lanes": 4, "taps": 5},
     "lines that bend, positions that repeat": {"bends": True, "repeats": True},
+    "products of branches": {"products": True},
     "tables of codes": {"curves": True},
     "tables of narrow codes": {"curves": True, "act_bits": 4},
     "raised factors": {"mul_shift": 17, "mul_bits": 22, "add_bits": 50},

@@ -10,6 +10,7 @@ import pytest
 from tests.engine.networks import (
     curved_maps,
     few_columns,
+    gated_maps,
     inverted_residuals,
     joined_maps,
     leaky_maps,
@@ -26,6 +27,7 @@ from tests.graphs import Builder
 from toolchain.engine import csim, layout
 from toolchain.engine.csim import EngineSim
 from toolchain.engine.cut import cut
+from toolchain.engine.drive import drive_passes
 from toolchain.engine.layers import Cut, most_of, narrowed, parts_of
 from toolchain.engine.maps import lifetimes
 from toolchain.engine.schedule import row_words
@@ -106,6 +108,23 @@ def test_functions_of_one_code_change_no_answer(tile_depth: int) -> None:
     check(graph, found)
 
 
+@pytest.mark.parametrize("banks", [{}, {"bank_words": 1024, "small_words": 64}], ids=["memory", "chip"])
+def test_products_change_no_answer(banks: dict[str, int]) -> None:
+    """Of a map and one position, in several tiles behind a convolution, and of two maps; every pass alone too."""
+    graph = gated_maps()
+    network = cut(graph)
+    shape = engine_for([network], tile_depth=40, **banks)
+    gates = [p.merge.residual for p in network.passes if p.merge is not None and p.merge.once]
+    placement = {network.passes[0].result: 0, **dict.fromkeys(gates, 1)} if banks else {}
+    found = program(network, shape, placement)
+    products = [s for s in found.schedules if s.p.merge is not None and s.p.merge.zeros is not None]
+    assert {(s.p.conv is not None, s.p.merge.once) for s in products} == {(False, True), (True, True), (True, False)}
+    assert any(s.tiles > 1 for s in products if s.p.merge.once)
+
+    check(graph, found)
+    assert drive_passes(EngineSim(graph, found)).mismatches == 0
+
+
 def test_a_table_of_narrow_codes_fills_half_a_beat() -> None:
     net = Builder((6, 6, 8), 4)
     codes = net.mulshift(net.matvec(net.window(net.input), 16), 4, signed=True)
@@ -162,6 +181,7 @@ SMALL = (GRAPHS[0], GRAPHS[2], joined_maps(size=8), two_heads())
         (SMALL[3], PLAIN),
         (leaky_maps(), PLAIN),
         (curved_maps(), PLAIN),
+        (gated_maps(), PLAIN),
     ],
 )
 def test_the_hardwares_own_types_change_no_answer(graph: Graph, packed: dict[str, int], monkeypatch) -> None:

@@ -134,7 +134,7 @@ def test_a_sum_with_a_factor_a_channel_is_refused(factor: Any) -> None:
     graph = net.graph(net.mulshift(net.add(x, net.input, (1, factor)), 8, per_channel=False))
 
     found = [what for _, what in refusals(graph)]
-    expected = "the engine cannot run it: its sum has no quantizer common to all channels"
+    expected = "the engine cannot run it: its result has no quantizer common to all channels"
     assert found == ([] if np.ndim(factor) == 0 else [expected])
 
 
@@ -191,10 +191,14 @@ def _read_twice(net: Builder) -> Value:
             lambda net: net.upsample(net.concat(*_maps(net))), "Upsample",
             "the answer is made of a joined map, channel by channel",
         ),
-        (_joined_and_added, "Window", "it adds maps of which one is joined, or both in unlike parts"),
+        (_joined_and_added, "Window", "it adds or multiplies maps of which one is joined, or both in unlike parts"),
         (
             lambda net: net.matvec(net.upsample(_maps(net)[0], edges=(1, 0, 0, 1)), 5), "Upsample",
             "it repeats positions beyond the map's edges",
+        ),
+        (
+            lambda net: net.mulshift(net.multiply(net.input, _maps(net)[0]), 8), "Multiply",
+            "its result has no quantizer common to all channels",
         ),
         (_read_twice, "Window", "no unit of the engine reduces it"),
         (lambda net: net.global_sum(_maps(net)[0]), "GlobalSum", "its sums are not quantized"),

@@ -10,6 +10,7 @@ import pytest
 
 from tests.engine.networks import (
     curved_maps,
+    gated_maps,
     inverted_residuals,
     joined_maps,
     leaky_maps,
@@ -82,6 +83,7 @@ def test_a_format_that_is_too_narrow_is_named(width: str) -> None:
         (joined_maps, "repeats"),
         (leaky_maps, "bends"),
         (curved_maps, "curves"),
+        (gated_maps, "products"),
     ],
 )
 def test_a_unit_that_the_engine_lacks_is_missed_by_networks_that_need_it(
@@ -95,7 +97,9 @@ def test_a_unit_that_the_engine_lacks_is_missed_by_networks_that_need_it(
 
 def test_formats_of_networks_are_golden() -> None:
     """The widths of every number of an engine, and its features."""
-    networks = (inverted_residuals, residual_blocks, joined_maps, leaky_maps, curved_maps, odd_kernels, twice_read)
+    networks = (
+        inverted_residuals, residual_blocks, joined_maps, leaky_maps, curved_maps, gated_maps, odd_kernels, twice_read
+    )  # fmt: skip
     found = {network.__name__: asdict(cut(network()).formats) for network in networks}
     lines = [f"{name}: {', '.join(f'{k} {int(v)}' for k, v in facts.items() if v)}\n" for name, facts in found.items()]
     assert_golden("engine/formats.txt", "".join(lines))

@@ -34,7 +34,7 @@ def test_random_networks_that_onnxruntime_quantized_run_on_one_engine(tmp_path: 
     raised = {"mul_bits": widest["mul_bits"] + 8, "add_bits": widest["add_bits"] + 8, "mul_shift": 0, "entry_bits": 128}
     merging = {"merge_bits": widest["merge_bits"] + 8, "merge_add_bits": widest["merge_add_bits"] + 8}
     shape = engine_for(networks, tile_depth=512, **raised, **merging)
-    odd, joined, curved = 0, 0, 0
+    odd, joined, curved, products = 0, 0, 0, 0
     for graph, network in zip(graphs, networks, strict=True):
         simulation = EngineSim(graph, program(network, shape, {}))
         low, high = input_range(graph)
@@ -46,4 +46,5 @@ def test_random_networks_that_onnxruntime_quantized_run_on_one_engine(tmp_path: 
         odd += any(form.zero % 2 for form in network.forms.values())
         joined += any(p.kept is not None for p in network.passes)
         curved += any(r.curve is not None for r in network.requants)
-    assert min(odd, joined, curved) > 1
+        products += any(m.zeros is not None for m in network.merges)
+    assert min(odd, joined, curved, products) > 1

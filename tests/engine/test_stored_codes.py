@@ -10,7 +10,7 @@ import pytest
 
 from tests.graphs import Builder
 from toolchain.engine.layers import Bend, Merge, Pass, Requant, Stored
-from toolchain.engine.requants import untied, untied_sum
+from toolchain.engine.requants import untied, untied_merge
 from toolchain.engine.stored_codes import Coder, stored_zero
 from toolchain.errors import UserError
 from toolchain.ir.ops.node import Node
@@ -83,18 +83,20 @@ def test_requantizers_with_odd_zero_points_round_every_sum_as_before(bent: bool,
     assert min(seen.values()) > 20
 
 
+@pytest.mark.parametrize("product", [False, True])
 @pytest.mark.parametrize("negatable", [False, True])
-def test_sums_of_branches_do_as_well(negatable: bool) -> None:
+def test_sums_and_products_of_branches_do_as_well(negatable: bool, product: bool) -> None:
     """Also of codes that are stored negated."""
     rng, ends = random.Random(2), ((-20, 30), (0, 40))
     a, b = np.arange(-20, 31)[:, None], np.arange(41)
     seen = {"refused": 0, "negated": 0, "changed": 0, "as it was": 0}
     for _ in range(300):
         shift, zero = rng.randrange(0, 14), 2 * rng.randrange(0, 20) + 1
-        main, other, add = (rng.randrange(-m, m + 1) for m in (1 << shift, 1 << shift, 300))
-        own = Merge("b", main, other, add, shift, -zero, rng.randrange(0, 40), Stored(zero))
+        main, other, add = (rng.randrange(-m, m + 1) for m in (1 << shift, 0 if product else 1 << shift, 300))
+        zeros = (0, 0) if product else None
+        own = Merge("b", main, other, add, shift, -zero, rng.randrange(0, 40), Stored(zero), zeros)
         try:
-            found = untied_sum(any_node(), own, *ends, Stored(255 - zero, -1) if negatable else None)
+            found = untied_merge(any_node(), own, *ends, Stored(255 - zero, -1) if negatable else None)
         except UserError as error:
             assert "zero point is odd" in str(error)
             seen["refused"] += 1
@@ -103,12 +105,19 @@ def test_sums_of_branches_do_as_well(negatable: bool) -> None:
         coder = Coder(dict(forms))
         stored = coder.coded(Pass("p", "a", "y", (1, 1, 1), (1, 1, 1), (1, 1, 1), merge=found)).merge
         assert stored is not None
-        sums = stored.main * forms["a"].of(a) + stored.other * forms["b"].of(b) + stored.add
-        codes = coder.forms["y"].codes(code(sums, stored.shift, stored.low, stored.high))
-        np.testing.assert_array_equal(codes, code(main * a + other * b + add, shift, own.low, own.high))
+        codes = coder.forms["y"].codes(_merged(stored, forms["a"].of(a), forms["b"].of(b)))
+        np.testing.assert_array_equal(codes, _merged(own, a, b))
         seen["as it was" if found is own else "negated" if found.form.sign < 0 else "changed"] += 1
     assert seen.pop("refused" if negatable else "negated") == 0
     assert min(seen.values()) > 20
+
+
+def _merged(merge: Merge, own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    if merge.zeros is None:
+        line = merge.main * own + merge.other * other + merge.add
+    else:
+        line = merge.main * (own - merge.zeros[0]) * (other - merge.zeros[1]) + merge.add
+    return code(line, merge.shift, merge.low, merge.high)
 
 
 def test_an_even_zero_point_leaves_halves_as_they_are() -> None:

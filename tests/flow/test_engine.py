@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.engine.networks import curved_maps, joined_maps
+from tests.engine.networks import curved_maps, gated_maps, joined_maps
 from tests.onnx_models import conv_bn_relu, depthwise
 from toolchain.boards import load_board
 from toolchain.cli import main
@@ -158,6 +158,6 @@ def test_a_board_without_memory_data() -> None:
 
 
 def test_a_pass_is_told_by_its_units() -> None:
-    found = [_kind(p) for graph in (curved_maps(), joined_maps()) for p in cut(graph).passes]
+    found = [_kind(p) for graph in (curved_maps(), gated_maps(), joined_maps()) for p in cut(graph).passes]
     assert {"table, largest 3x3", "conv 3x3, table, filter 3x3, table", "conv 1x1, table, add"} < {*found}
-    assert {"largest 2x2", "quantize", "upsample 4x4, conv 3x3"} < {*found}
+    assert {"largest 2x2", "quantize", "upsample 4x4, conv 3x3", "multiply", "conv 1x1, multiply"} < {*found}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.conformance import cases
-from tests.engine.networks import curved_maps, leaky_maps, residual_blocks
+from tests.engine.networks import curved_maps, gated_maps, leaky_maps, residual_blocks
 from tests.engine.test_csim import engine_for
 from tests.graphs import Builder, conv_net
 from tests.grids import ALL_GRIDS
@@ -76,6 +76,7 @@ def test_a_streaming_project_breaks_no_other_rule_than_its_units_and_its_ends(gr
         (residual_blocks(), {"products_per_dsp": 2, "extra_outputs": 4}),
         (leaky_maps(), {}),
         (curved_maps(), {}),
+        (gated_maps(), {}),
     ],
 )
 def test_an_engine_breaks_only_the_known_rules(graph, changes):

@@ -14,6 +14,7 @@ from toolchain.engine.requants import requant_of, untied
 from toolchain.engine.stored_codes import stored_zero
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
+from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, MatVec
@@ -77,7 +78,7 @@ class CodedGraph:
             return all(map(self._takes_negated, self.readers[reader.output.name]))
         if isinstance(reader, GlobalSum) or (isinstance(reader, Pool) and reader.kind == "sum"):
             return isinstance(self.only_reader(reader.output), MulShift)
-        return isinstance(reader, MatVec | Depthwise | Add | MulShift | Lookup)
+        return isinstance(reader, MatVec | Depthwise | Add | Multiply | MulShift | Lookup)
 
     def only_reader(self, value: Value) -> Node | None:
         """The node that alone reads ``value``, which the host does not read either."""

@@ -37,11 +37,11 @@ AXI_DIRECTIONS = 4
 BYPASS_LUT = 80  # two streams past the window unit; assumption
 
 MERGE_LUT_BITS = 6
-"""Widest factor of a sum of branches that is multiplied in LUTs: most are powers of two."""
+"""Widest factor of a merge of branches that is multiplied in LUTs: most are powers of two."""
 
 
 def merge_on_dsp(shape: Shape) -> bool:
-    """Return whether the factors of a sum of branches multiply on DSP slices."""
+    """Return whether the factors of a merge of branches multiply on DSP slices."""
     return shape.merge_bits > MERGE_LUT_BITS
 
 
@@ -233,7 +233,7 @@ def banks_cost(shape: Shape) -> Resources:
 
 
 def fixed_cost(shape: Shape) -> Resources:
-    """Return the cost that lanes and number formats alone decide: requantizers, sum of branches, transfers, control."""
+    """Return the cost that lanes and number formats alone decide: requantizers, branches, transfers, control."""
     width = shape.lanes * shape.act_bits
     scales = (_scale(shape, shape.sum_bits) + _scale(shape, shape.window_sum_bits)) * shape.lanes
     line = shape.mul_bits + shape.add_bits
@@ -261,10 +261,14 @@ def fixed_cost(shape: Shape) -> Resources:
 
 
 def _merge_cost(shape: Shape) -> Resources:
-    """The sum of two branches. Codes are unsigned: a signed factor has a bit more."""
-    factor = multiplier(QInt(shape.merge_bits, True), QInt(shape.act_bits + 1, True), dsp=merge_on_dsp(shape)) * 2
-    merged = max(shape.act_bits + shape.merge_bits + 1, shape.merge_add_bits) + 1
-    lane = factor + logic(2 * merged) + rounding_cost(merged, shape.merge_shift, shape.act_bits)
+    """The sum or product of two branches. Codes are unsigned: a signed factor has a bit more."""
+    code, dsp = QInt(shape.act_bits + 1, True), merge_on_dsp(shape)
+    own = QInt(2 * shape.act_bits + 1, True) if shape.products else code
+    factors = [multiplier(QInt(shape.merge_bits, True), kind, dsp=dsp) for kind in (own, code)]
+    merged = max(own.bits + shape.merge_bits, shape.merge_add_bits) + 1
+    lane = total(factors) + logic(2 * merged) + rounding_cost(merged, shape.merge_shift, shape.act_bits)
+    if shape.products:  # the zeros taken away, and the product or the code that is scaled
+        lane += multiplier(code, code, dsp=dsp) + adders(code.bits, code.bits) + choices(own.bits)
     return lane * shape.lanes + control() + counters(COUNT_BITS)
 
 
@@ -284,6 +288,8 @@ def _transfer_cost(shape: Shape) -> Resources:
         again = counters(COUNT_BITS, SIZE_BITS, KERNEL_BITS, KERNEL_BITS) + adders(COUNT_BITS)
         source += again + choices(*(COUNT_BITS,) * 4) + Resources(ff=2 * COUNT_BITS)
     residual = walk_cost(COUNT_BITS, at) + adders(ADDRESS_BITS) + place + Resources(lut=ceil(selector(4, width)))
+    if shape.products:  # the words of a map of one position, kept
+        residual += lutram_cost(shape.channel_words, width) + counters(WORD_BITS) + choices(width)
     result = walk_cost(COUNT_BITS, at) + adders(ADDRESS_BITS) + place + Resources(ff=BEAT_BITS)
     return total((weights, source, residual, result))
 

@@ -1,4 +1,4 @@
-"""INTEGER graph to passes of the engine: convolution, window and sum of branches fused where one reads the other."""
+"""INTEGER graph to passes of the engine: convolution, window and merge of branches fused where one reads the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from toolchain.engine.hosts import answer_names
 from toolchain.engine.joined import Joined
 from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Slot
 from toolchain.engine.limits import refused, too_wide
-from toolchain.engine.requants import of_channels, untied, untied_sum
+from toolchain.engine.requants import of_channels, untied, untied_merge
 from toolchain.engine.shape import BEAT_BITS
 from toolchain.engine.stored_codes import Coder
 from toolchain.errors import UserError
@@ -21,6 +21,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.maps import Concat, Upsample
+from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, MatVec
@@ -37,9 +38,9 @@ UNQUANTIZED = "its sums are not quantized"
 
 _AVERAGE = "put a quantizer behind it"
 
-_OF_ONE_QUANTIZER = "its sum has no quantizer common to all channels"
+_OF_ONE_QUANTIZER = "its result has no quantizer common to all channels"
 
-ADDED = "it adds maps of which one is joined, or both in unlike parts"
+ADDED = "it adds or multiplies maps of which one is joined, or both in unlike parts"
 
 RESHAPED = "it reads a flattened map, which only products do"
 
@@ -51,7 +52,7 @@ def cut(graph: Graph, *, fuse: bool = True) -> Cut:
     kernel then is one of 1 x 1 x 147, since words of channels would be mostly empty otherwise.
 
     Args:
-        fuse: put a window or a sum of branches into the pass of the convolution that it reads.
+        fuse: put a window or a merge of branches into the pass of the convolution that it reads.
 
     Raises:
         UserError: a node that no unit of the engine runs.
@@ -364,16 +365,19 @@ class _Cutter:
         return top, left, bottom, right
 
     def _merge(self, value: Value, node: Node, *, alone: bool) -> tuple[Value, Merge | None]:
-        """The sum of ``value`` with a value of an earlier pass; ``alone``: ``node`` itself is it."""
+        """The sum or product of ``value`` and a value of an earlier pass; ``alone``: ``node`` itself is it."""
         start = node if alone else self.coded.only_reader(value) if self.fuse else None
-        if not isinstance(start, Add):
+        if not isinstance(start, Add | Multiply):
             return value, None
         own = start.inputs[0] if alone else value.name
         place = start.inputs.index(own)
+        once = isinstance(start, Multiply) and start.once
+        if once and place == 1:
+            return value, None  # its pass has one position
         other = start.inputs[1 - place]
         producer = self.graph.producers().get(other)
         if producer is not None and producer.name not in self.done:
-            return value, None  # the other branch comes later and takes the sum
+            return value, None  # the other branch comes later and takes it
         stored = self._stored(other)
         self._demand_shape(start, self.values[other])
         self.done.add(start.name)
@@ -382,14 +386,16 @@ class _Cutter:
             raise refused(start, _OF_ONE_QUANTIZER)
         self.done.add(quantizer.name)
         requant = self.coded.requant(quantizer, start.output)
-        numbers = (requant.mul, requant.add, *start.multipliers)
+        multipliers = start.multipliers if isinstance(start, Add) else ()
+        numbers = (requant.mul, requant.add, *multipliers)
         if requant.below is not None or any(len({*v.tolist()}) > 1 for v in numbers):
             raise refused(start, _OF_ONE_QUANTIZER)
         mul, add = int(requant.mul[0]), int(requant.add[0])
-        main, rest = (int(start.multipliers[i][0]) * mul for i in (place, 1 - place))
-        merge = Merge(stored, main, rest, add, requant.shift, requant.low, requant.high, requant.form)
-        form = self.coded.other_form(quantizer.output)
-        return quantizer.output, untied_sum(start, merge, self.coded.ranges[own], self.coded.ranges[other], form)
+        main, rest = (int(multipliers[i][0]) * mul for i in (place, 1 - place)) if multipliers else (mul, 0)
+        zeros = None if multipliers else (0, 0)
+        line = (main, rest, add, requant.shift, requant.low, requant.high, requant.form)
+        merge, form = Merge(stored, *line, zeros, once), self.coded.other_form(quantizer.output)
+        return quantizer.output, untied_merge(start, merge, self.coded.ranges[own], self.coded.ranges[other], form)
 
 
 def _renamed(graph: Graph, names: Iterable[str]) -> Iterator[str]:

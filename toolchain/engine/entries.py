@@ -63,10 +63,12 @@ def pass_facts(s: TiledPass, following: int, first_tile: int, placement: Placeme
         jump = s.shape.packed
         facts[f"serve_{placement[s.p.source]}"] = served | {"jump": jump, "last_jump": jump}
     if residual is not None:
+        once = s.p.merge is not None and s.p.merge.once
         walk = _walk(s, 1, s.words_out)
-        facts["residual"] = _place(residual, placement, at) | walk
+        facts["residual"] = _place(residual, placement, at) | walk | ({"once": 1} if once else {})
         if not places.residual:
-            facts[f"serve_{placement[residual]}"] = walk | {"residual": 1}
+            served = _walk(s, 1, s.words_out, positions=1) if once else walk
+            facts[f"serve_{placement[residual]}"] = served | {"residual": 1}
     return facts
 
 
@@ -86,13 +88,17 @@ def _repeat(s: TiledPass) -> dict[str, int]:
     return {"span": s.words_in // s.shape.packed, "columns": s.p.held[1], **copies}
 
 
-def _walk(s: TiledPass, turns: int, stored: int) -> dict[str, int]:
-    """The words of the result tile by tile, ``turns`` words of codes each, in a map of ``stored`` words a position."""
+def _walk(s: TiledPass, turns: int, stored: int, positions: int | None = None) -> dict[str, int]:
+    """The words of the result tile by tile, ``turns`` words of codes each, in a map of ``stored`` words a position.
+
+    ``positions``: of the map; those of the result where it is None.
+    """
     words, last, out = s.tile_words * turns, s.words_of(s.tiles - 1) * turns, stored * turns
+    positions = s.positions if positions is None else positions
     return {
         "tiles": s.tiles,
-        "count": s.positions * words,
-        "last_count": s.positions * last,
+        "count": positions * words,
+        "last_count": positions * last,
         "words": words,
         "last_words": last,
         "jump": out - words + 1,
@@ -226,8 +232,10 @@ def _merge(s: TiledPass) -> dict[str, int]:
     if merge is None:
         return facts
     raised = s.shape.merge_shift - merge.shift
+    if merge.zeros is not None:
+        facts |= {"multiplies": 1, "own_zero": merge.zeros[0], "other_zero": merge.zeros[1]}
     return facts | {
-        "adds": 1,
+        "merges": 1,
         "main": merge.main << raised,
         "other": merge.other << raised,
         "add": (merge.add << raised) + half(s.shape.merge_shift),

@@ -121,7 +121,7 @@ def _constants(shape: Shape) -> dict[str, int]:
         "filter_dsp_lanes",
     )
     found = {name: int(getattr(shape, name)) for name in names} | {"largest_code": shape.code.max}
-    kinds = {name: int(getattr(shape, name)) for name in ("filters", "pools", "repeats", "bends", "curves")}
+    kinds = {name: int(getattr(shape, name)) for name in ("filters", "pools", "repeats", "bends", "curves", "products")}
     return found | kinds | {"merge_dsp": int(merge_on_dsp(shape))}
 
 

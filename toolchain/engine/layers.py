@@ -137,7 +137,11 @@ class Sliding:
 
 @dataclass(frozen=True)
 class Merge:
-    """code = clip(round_half_even((main * own + residual * other + add) / 2**shift), low, high); ``form`` as above."""
+    """code = clip(round_half_even((main * own + residual * other + add) / 2**shift), low, high); ``form`` as above.
+
+    ``zeros``: it is a product, main * (own - zeros[0]) * (residual - zeros[1]) + add is rounded instead. ``once``: the
+    residual is a single position, which every position of the pass meets.
+    """
 
     residual: str
     main: int
@@ -147,6 +151,8 @@ class Merge:
     low: int
     high: int
     form: Stored
+    zeros: tuple[int, int] | None = None
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -251,7 +257,7 @@ class Cut:
 
     @property
     def merges(self) -> tuple[Merge, ...]:
-        """The sums of branches of all passes."""
+        """The sums and products of branches of all passes."""
         return tuple(p.merge for p in self.passes if p.merge is not None)
 
     @cached_property
@@ -302,6 +308,7 @@ class Cut:
             repeats=any(p.repeat != (1, 1) for p in self.passes),
             bends=any(r.below is not None for r in self.requants),
             curves=any(r.curve is not None for r in self.requants),
+            products=any(m.zeros is not None for m in self.merges),
         )
 
     def _convolution_ends(self) -> list[int]:

@@ -87,9 +87,11 @@ def structs(shape: Shape) -> Mapping[str, Mapping[str, QInt]]:
         | _signed(first_row=size + 1, first_column=size + 1, first_row_phase=kernel + 1)
         | _signed(first_column_phase=kernel + 1)
         | _unsigned(stride_rows=kernel, stride_columns=kernel, pad=code),
-        "Residual": _unsigned(in_memory=1, bank=2, address=address) | _walk(count, address + packed),
-        "Merge": _unsigned(adds=1, count=count, lowest=code, highest=code)
-        | _signed(main=shape.merge_bits, other=shape.merge_bits, add=shape.merge_add_bits),
+        "Residual": _unsigned(in_memory=1, bank=2, address=address) | _walk(count, address + packed)
+        | (_unsigned(once=1) if shape.products else {}),
+        "Merge": _unsigned(merges=1, count=count, lowest=code, highest=code)
+        | _signed(main=shape.merge_bits, other=shape.merge_bits, add=shape.merge_add_bits)
+        | (_unsigned(multiplies=1, own_zero=code, other_zero=code) if shape.products else {}),
         "Result": _unsigned(in_memory=1, bank=2, address=address) | _walk(count, address + packed),
     }  # fmt: skip
 

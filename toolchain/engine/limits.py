@@ -49,7 +49,7 @@ def too_wide(cut: Cut) -> UserError | None:
         factors = f"factors of {need.merge_bits} bits, {MERGE_BITS} are stored"
         merges = [p for p in cut.passes if p.merge is not None]
         return UserError(
-            "the engine cannot run it: its sum of branches takes "
+            "the engine cannot run it: its sum or product of branches takes "
             + (factors if need.merge_bits > MERGE_BITS else offset),
             where=max(merges, key=lambda p: p.merge.shift if p.merge else 0).name,
             hint="give both branches one scale",

@@ -72,12 +72,16 @@ def untied(node: Node, requant: Requant, reach: Range, other: Stored | None) -> 
     return replace(requant, mul=mul, add=add, shift=requant.shift + 1, below=below)
 
 
-def untied_sum(node: Node, merge: Merge, own: Range, residual: Range, other: Stored | None) -> Merge:
+def untied_merge(node: Node, merge: Merge, own: Range, residual: Range, other: Stored | None) -> Merge:
     """Return ``merge`` of codes in ``own`` and ``residual`` as ``untied`` returns a requantizer."""
     if merge.form.zero % 2 == 0:
         return merge
-    codes, offsets = (merge.low, merge.high), (merge.other * x + merge.add for x in range(residual[0], residual[1] + 1))
-    halves = {bit for offset in offsets for bit in _halves(merge.main, offset, merge.shift, codes, own)}
+    codes, others = (merge.low, merge.high), range(residual[0], residual[1] + 1)
+    if merge.zeros is None:
+        lines = [(merge.main, merge.other * x + merge.add) for x in others]
+    else:
+        lines = [(merge.main * x, merge.add) for x in others]
+    halves = {bit for line in lines for bit in _halves(*line, merge.shift, codes, own)}
     if len(halves) > 1:
         return replace(merge, form=_demanded(node, other))
     if not halves:

@@ -173,6 +173,12 @@ class TiledPass:
         return 1 if self.resident else self.tiles
 
     @property
+    def residual_words(self) -> int:
+        """Words of the map that meets the pass's result; none without one."""
+        merge = self.p.merge
+        return 0 if merge is None else self.words_out * (1 if merge.once else self.positions)
+
+    @property
     def turns(self) -> int:
         """Words of codes that a word of the result is sent in."""
         return self.shape.digits if self.p.raw else 1
@@ -301,10 +307,10 @@ class TiledPass:
     def loads(self, places: Places) -> dict[str, int]:
         """Cycles by ``LOADS``: the constants of all tiles in front of each, maps on the chip while the units run."""
         source = 0 if places.source else self.source_groups * self.reads
-        residual = self.p.merge is not None and not places.residual
+        residual = 0 if places.residual else self.residual_words
         return {
             "constants": self.curve_cycles + sum(sum(self.constant_beats(t)) for t in range(self.tiles)),
-            "banks": source + self.positions * self.words_out * residual,
+            "banks": source + residual,
         }
 
     def beats(self, places: Places, following: int = 0) -> dict[str, int]:
@@ -316,7 +322,7 @@ class TiledPass:
         return {
             "weights": TABLE_BEATS + constants + weights,
             "source": self.source_groups * self.reads * places.source,
-            "residual": result // packed * (places.residual and self.p.merge is not None),
+            "residual": self.residual_words // packed * places.residual,
             "result": ceil(result / packed) * places.result,
         }
 

@@ -17,7 +17,7 @@ SUM_BITS = 32
 """Bits that a sum without a quantizer is stored in."""
 
 MERGE_BITS = 32
-"""Widest factor of a sum of branches."""
+"""Widest factor of a sum or product of branches."""
 
 LINE_BITS = 62
 """Widest product of a requantizer, and its widest offset: the C simulation adds them in 64 bits."""
@@ -49,11 +49,12 @@ class Formats:
         mul_shift: 2**mul_shift is subtracted from every factor, which then fits a slice, and the sum, shifted, is added
             to the offset to make up for it; nothing is subtracted where it is 0.
         shift: right shift of every requantizer; factors and offsets of smaller shifts are raised to it without loss.
-        merge_bits: bits of a sum of branches' factors, ``merge_add_bits`` of its offset; ``merge_shift`` is its shift.
+        merge_bits: bits of the factors of a sum or product of branches, ``merge_add_bits`` of its offset;
+            ``merge_shift`` is its shift.
         kernel: largest kernel of the window unit.
         filters: whether the window unit multiplies, ``pools`` whether it finds maxima, ``repeats`` whether positions of
             a source are read several times, ``bends`` whether requantizers have a second line, ``curves`` whether
-            tables of codes.
+            tables of codes, ``products`` whether branches are multiplied too.
     """
 
     act_bits: int
@@ -76,6 +77,7 @@ class Formats:
     repeats: bool = False
     bends: bool = False
     curves: bool = False
+    products: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Shape(Formats):
     """Parallelism, number formats and memories of an engine; one binary runs every network that fits them.
 
     A clock cycle takes ``in_blocks`` words of ``lanes`` codes to ``out_blocks`` words of sums; requantizers, the window
-    unit and the sum of two branches work on one word, the window unit on ``taps`` taps of it.
+    unit and the merge of two branches work on one word, the window unit on ``taps`` taps of it.
 
     Attributes:
         lanes: channels of a word.
@@ -225,8 +227,8 @@ class Shape(Formats):
         )
 
 
-OPTIONAL = ("bends", "curves", "ultra_banks", "ultra_weights")
-"""Facts that are left out where they are false or 0: few networks bend or have SiLUs, most boards no UltraRAM."""
+OPTIONAL = ("bends", "curves", "products", "ultra_banks", "ultra_weights")
+"""Facts that are left out where they are false or 0: few networks have what they serve, most boards no UltraRAM."""
 
 
 def shape_facts(shape: Shape) -> dict[str, int]:

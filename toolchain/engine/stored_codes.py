@@ -59,7 +59,7 @@ class Coder:
                 second = _moved(second, -form.zero * _tap_sums(window, p))
                 form = second.result_form
         if merge is not None:
-            merge = _summed(merge, form, self.forms[merge.residual])
+            merge = _merged(merge, form, self.forms[merge.residual])
             form = merge.form
         self.forms[p.result] = self.forms[p.stored] = Stored(0) if p.raw else form
         return replace(p, conv=conv, first=first, window=window, second=second, merge=merge)
@@ -86,10 +86,15 @@ def _moved(requant: Requant, correction: Array) -> Requant:
     return replace(requant, mul=mul, add=add, below=below, low=low, high=high, curve=curve)
 
 
-def _summed(merge: Merge, own: Stored, residual: Stored) -> Merge:
+def _merged(merge: Merge, own: Stored, residual: Stored) -> Merge:
     """``merge`` of the pass's codes in the form ``own`` and the residual's, giving stored codes."""
-    main, other, form = merge.main * own.sign, merge.other * residual.sign, merge.form
-    add = form.sign * (merge.add - main * own.zero - other * residual.zero) + (form.zero << merge.shift)
+    main, other, form, add = merge.main * own.sign, merge.other * residual.sign, merge.form, merge.add
+    if merge.zeros is None:
+        add -= main * own.zero + other * residual.zero
+    else:
+        main *= residual.sign
+        merge = replace(merge, zeros=(own.zero, residual.zero))
+    add = form.sign * add + (form.zero << merge.shift)
     low, high = _ends(form, merge.low, merge.high)
     return replace(merge, main=form.sign * main, other=form.sign * other, add=add, low=low, high=high)
 

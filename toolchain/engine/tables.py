@@ -120,7 +120,7 @@ def _check_formats(cut: Cut, shape: Shape) -> None:
         )
         if getattr(need, what) > getattr(shape, what)
     ]
-    kinds = ("filters", "pools", "repeats", "bends", "curves")
+    kinds = ("filters", "pools", "repeats", "bends", "curves", "products")
     if shape.act_bits != need.act_bits or any(getattr(need, k) and not getattr(shape, k) for k in kinds):
         short.append("the engine was built for other layers")
     if short:
@@ -136,7 +136,8 @@ def _maps(
     for p, s in zip(cut.passes, schedules, strict=True):
         known = {name for name, _ in found}
         if p.merge is not None and p.merge.residual not in known and placement.get(p.merge.residual) is None:
-            found.append((p.merge.residual, (p.out, s.words_out)))  # the pass that makes it is not in the program
+            shape = (1, 1, p.out[2]) if p.merge.once else p.out
+            found.append((p.merge.residual, (shape, s.words_out)))  # the pass that makes it is not in the program
         if p.slot is not None and p.stored not in known:
             found.append((p.stored, ((*p.out[:2], p.slot.channels), s.words_stored)))
         elif p.slot is None and placement.get(p.result) is None:

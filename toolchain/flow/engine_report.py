@@ -136,7 +136,7 @@ def _kind(p: Pass) -> str:
         size = "" if p.window.mode == "global_sum" else f" {p.window.kernel}x{p.window.kernel}"
         parts.append(p.window.mode.replace("_", " ") + size)
     parts += _table(p.second)
-    parts += ["add"] if p.merge is not None else []
+    parts += [] if p.merge is None else ["add" if p.merge.zeros is None else "multiply"]
     parts += ["quantize"] if p.first is not None and p.conv is None and not _table(p.first) else []
     return ", ".join(parts) or "copy"
 

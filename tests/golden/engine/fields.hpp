@@ -139,7 +139,7 @@ struct Residual {
 };
 
 struct Merge {
-    Exact<ap_uint<1>> adds;
+    Exact<ap_uint<1>> merges;
     Exact<ap_uint<28>> count;
     Exact<ap_uint<8>> lowest;
     Exact<ap_uint<8>> highest;
@@ -336,7 +336,7 @@ inline Entry entry_of(const word128 (&words)[entry_beats]) {
     entry.second.identity = field_of<ap_uint<1>, 97>(words[16]);
     entry.second.raw = field_of<ap_uint<1>, 98>(words[16]);
     entry.residual.in_memory = field_of<ap_uint<1>, 99>(words[16]);
-    entry.merge.adds = field_of<ap_uint<1>, 100>(words[16]);
+    entry.merge.merges = field_of<ap_uint<1>, 100>(words[16]);
     entry.result.in_memory = field_of<ap_uint<1>, 101>(words[16]);
     return entry;
 }

@@ -71,6 +71,7 @@ struct engine_shape {
     static constexpr int repeats = 0;
     static constexpr int bends = 0;
     static constexpr int curves = 0;
+    static constexpr int products = 0;
     static constexpr int merge_dsp = 1;
     typedef ap_uint<8> code_t;
     typedef ap_int<17> sum_t;

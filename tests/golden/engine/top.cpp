@@ -48,7 +48,7 @@ static void run_pass(const engine::Load load_facts, const engine::Serve serve_0_
                      engine::Bank<S, S::small_words>& bank_2, engine::RowBuffer<S>& rows,
                      engine::StoredWeights<S::main>& main, engine::StoredWeights<S::extra>& extra,
                      engine::Entries<S>& first_entries, engine::Entries<S>& second_entries,
-                     engine::WindowMemory<S>& window_memory) {
+                     engine::WindowMemory<S>& window_memory, engine::Kept<S>& kept) {
 #pragma HLS DATAFLOW
 #pragma HLS STABLE variable=load_facts
 #pragma HLS STABLE variable=serve_0_facts
@@ -107,7 +107,7 @@ static void run_pass(const engine::Load load_facts, const engine::Serve serve_0_
     engine::window<S>(window_facts, codes, filters, window_sums, window_memory);
     engine::requantize<S, engine::second_unit, S::window_sum_bits>(second_facts, window_sums, second_constants,
                                                                    window_codes, second_entries);
-    engine::read_residual<S>(residual_facts, residual, other_0, other_1, other_2, other);
+    engine::read_residual<S>(residual_facts, residual, other_0, other_1, other_2, other, kept);
     engine::merge<S>(merge_facts, window_codes, other, output);
     engine::write_result<S>(result_facts, output, result, bank_0, bank_1, bank_2);
 }
@@ -163,6 +163,7 @@ void engine_top(const ap_uint<128>* weights, const ap_uint<128>* source, const a
 #pragma HLS BIND_STORAGE variable=window_memory.filters type=ram_2p impl=lutram
 #pragma HLS ARRAY_RESHAPE variable=window_memory.totals complete dim=2
 #pragma HLS BIND_STORAGE variable=window_memory.totals type=ram_2p impl=lutram
+    FPGAFLOW_STATE engine::Kept<S> kept;
 
 passes_loop:
     for (int pass = 0; pass < passes; pass++) {
@@ -170,6 +171,6 @@ passes_loop:
         const engine::Entry entry = read_entry(weights, pass);
         run_pass(entry.load, entry.serve_0, entry.serve_1, entry.serve_2, entry.source, entry.convolve, entry.first,
                  entry.window, entry.second, entry.residual, entry.merge, entry.result, weights, source, residual,
-                 result, bank_0, bank_1, bank_2, rows, main, extra, first_entries, second_entries, window_memory);
+                 result, bank_0, bank_1, bank_2, rows, main, extra, first_entries, second_entries, window_memory, kept);
     }
 }

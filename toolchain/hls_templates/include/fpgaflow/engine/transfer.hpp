@@ -150,32 +150,95 @@ source_turns:
     }
 }
 
-// What is added to the result, in its order: tile by tile. In memory every run of words fills whole beats.
+// The words of a map of one position, which every position of the result meets. An engine without products keeps none.
+template <class Shape, bool Products = Shape::products>
+struct Kept {
+    ap_uint<1> unused;
+};
+
+template <class Shape>
+struct Kept<Shape, true> {
+    Code<Shape> words[Shape::channel_words][Shape::lanes];
+};
+
+template <class Shape>
+bool keeps(const Residual&, const Kept<Shape, false>&) {
+#pragma HLS INLINE
+    return false;
+}
+
+template <class Shape, class Facts>
+bool keeps(const Facts& p, const Kept<Shape, true>&) {
+#pragma HLS INLINE
+    return p.once;
+}
+
+template <class Shape, class Word>
+Codes<Shape> kept_or(const Kept<Shape, false>&, bool, Word, const Codes<Shape>& codes) {
+#pragma HLS INLINE
+    return codes;
+}
+
+// Word `w`: stored codes where it comes again, else those that come in, which are stored. The next iteration may load
+// what this one stores, but it stores nothing that was loaded.
+template <class Shape, class Word>
+Codes<Shape> kept_or(Kept<Shape, true>& kept, bool again, Word w, const Codes<Shape>& codes) {
+#pragma HLS INLINE
+    Codes<Shape> found = codes;
+    if (again) {
+        FPGAFLOW_LOADED(residual_unit, "words", w, 1);
+    } else {
+        FPGAFLOW_STORED(residual_unit, "words", w, 1);
+    }
+    for (int l = 0; l < Shape::lanes; l++) {
+#pragma HLS UNROLL
+        if (again) {
+            found.v[l] = kept.words[w][l];
+        } else {
+            kept.words[w][l] = codes.v[l];
+        }
+    }
+    return found;
+}
+
+// What meets the result, in its order: tile by tile. In memory every run of words fills whole beats.
 template <class Shape>
 void read_residual(const Residual p, const word128* memory, hls::stream<Codes<Shape>>& from_0,
-                   hls::stream<Codes<Shape>>& from_1, hls::stream<Codes<Shape>>& from_2,
-                   hls::stream<Codes<Shape>>& out) {
+                   hls::stream<Codes<Shape>>& from_1, hls::stream<Codes<Shape>>& from_2, hls::stream<Codes<Shape>>& out,
+                   Kept<Shape>& kept) {
     constexpr int packed = words_a_beat<Shape>();
     Group<Shape> group = {};
     Walk<Residual> walk;
+    const bool once = keeps(p, kept);
 residual_tiles:
     for (decltype(p.tiles) tile = 0; tile < p.tiles; tile++) {
-        walk.begin(p, tile == p.tiles - 1);
+        const bool last = tile == p.tiles - 1;
+        walk.begin(p, last);
+        const auto words = last ? p.last_words : p.words;
+        decltype(p.words) word = 0;
+        bool again = false;
     residual_words:
         for (decltype(p.count) n = 0; n < walk.count; n++) {
 #pragma HLS PIPELINE II=1 style=flp
             FPGAFLOW_CYCLE(residual_unit);
-            if (p.in_memory) {
+            Codes<Shape> codes = {};
+            if (!again && p.in_memory) {
                 const int at = walk.at % packed;
                 if (at == 0) {
                     group = group_of<Shape>(memory[p.address + walk.at / packed]);
                     FPGAFLOW_BEAT(residual_beats);
                 }
-                out.write(word_of<Shape>(group, at));
-            } else {
-                out.write(taken(p.bank, from_0, from_1, from_2));
+                codes = word_of<Shape>(group, at);
+            } else if (!again) {
+                codes = taken(p.bank, from_0, from_1, from_2);
             }
+            out.write(kept_or(kept, again, word, codes));
             walk.next();
+            word++;
+            if (word == words) {
+                word = 0;
+                again = once;
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ enum Mode { pass_on, filter, largest, sum_of, global_sum };
 
 // Shape: lanes, in_blocks, out_blocks, inputs = lanes * in_blocks, outputs = lanes * out_blocks; act_bits, weight_bits,
 // stored_bits, filter_bits, sum_bits, window_sum_bits, mul_bits, mul_shift, add_bits, entry_bits; shift; merge_bits, merge_add_bits,
-// merge_shift, merge_dsp; filters, pools, repeats, bends, curves; main_outputs, extra_outputs, filter_dsp_lanes; row_words, tile_depth, line_words,
+// merge_shift, merge_dsp; filters, pools, repeats, bends, curves, products; main_outputs, extra_outputs, filter_dsp_lanes; row_words, tile_depth, line_words,
 // channel_words, bank_words, kernel (largest of the window unit), taps (of it, a cycle); code_t, sum_t, window_sum_t,
 // filter_t; main and extra, the configurations of the dot products. All codes are unsigned: signed ones are stored with
 // half their range added, which the requantizers' offsets take back.
