@@ -276,6 +276,19 @@ def test_short_factors_are_short_and_change_the_output_by_little(tmp_path: Path)
     assert short < 2 * free
 
 
+def test_factors_of_weights_behind_a_mean_are_short_multiples_of_one_power_of_two() -> None:
+    """Exactly, as the numbers of the file have it: a mean's step is no short multiple of a power of two."""
+    torch.manual_seed(0)
+    layers = (nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    x = torch.rand(40, 3, 9, 9)
+    network = quantize(nn.Sequential(nn.Conv2d(3, 8, 3), *layers), x, Bits(8, 8, factors=16), pixels=False)
+    made = dict(network.named_children())
+    mean, hidden = (Fraction(made[name].act_quant.scale().item()) for name in ("2_codes", "5"))
+    factors = [mean * Fraction(step) / hidden for step in made["4"].weight_quant.scale().flatten().tolist()]
+    denominator = max(factor.denominator for factor in factors)
+    assert denominator & (denominator - 1) == 0 and int(max(factors) * denominator).bit_length() <= 16
+
+
 @pytest.mark.parametrize(("largest", "step"), [(1.0, 3 / 256), (0.75, 3 / 512), (1.2, 3 / 256), (6.0, 3 / 64)])
 def test_a_step_that_gives_short_factors_does_not_clip_for_a_finer_grid(largest: float, step: float) -> None:
     """127 of 3 / 512 are 0.74: what is above would be cut off for half the rounding errors."""

@@ -2,7 +2,8 @@
 
 A requantizer multiplies an integer sum by step_in * step_weight / step_out. Unless that is a short multiple of a power
 of two, the integer factor that gives the rounded product for all sums has 25 to 30 bits; a DSP slice takes 18. Here the
-steps of activations are 3 * 2**k, those of weights make the factors multiples of one power of two.
+steps of activations are 3 * 2**k, behind weights step_in * 2**k, since no float32 makes up for a mean's step; those of
+weights make the factors multiples of one power of two.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import brevitas.nn as qnn
 import torch
 from torch import Tensor, fx, nn
 
-from toolchain.train.own.kinds import AVERAGING, Weighted
+from toolchain.train.own.kinds import Weighted
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.graph import KEEPING, RESHAPING, input_of
 from toolchain.train.quantizers import LearnedStep
@@ -27,10 +28,10 @@ Steps = Mapping[fx.Node, float]
 """The steps of pixels and of the tensors that quantizers put out."""
 
 
-def regular_steps(step: float) -> tuple[float, float]:
-    """The 3 * 2**k below ``step``, which may clip much, and the one above, which is coarse."""
-    exponent = math.floor(math.log2(step / _MANTISSA))
-    return math.ldexp(_MANTISSA, exponent), math.ldexp(_MANTISSA, exponent + 1)
+def regular_steps(step: float, unit: float = _MANTISSA) -> tuple[float, float]:
+    """The ``unit`` * 2**k below ``step``, which may clip much, and the one above, which is coarse."""
+    exponent = math.floor(math.log2(step / unit))
+    return math.ldexp(unit, exponent), math.ldexp(unit, exponent + 1)
 
 
 def mean_step(step: float, step_in: float, positions: int) -> float:
@@ -43,20 +44,25 @@ def mean_step(step: float, step_in: float, positions: int) -> float:
     return step_in * 2**exponent / (positions * odd)
 
 
-def averaged(network: fx.GraphModule, node: fx.Node) -> fx.Node | None:
-    """The pool of means that the quantizer ``node`` reads, if it does."""
+def quantized_layer(network: fx.GraphModule, node: fx.Node) -> fx.Node:
+    """The node whose values the quantizer ``node`` reads, maybe reshaped."""
     source = input_of(node)
     while isinstance(layer_of(network, source), RESHAPING):
         source = input_of(source)
-    return source if isinstance(layer_of(network, source), AVERAGING) else None
+    return source
+
+
+def codes_into(network: fx.GraphModule, node: fx.Node, steps: Steps) -> fx.Node:
+    """The node of ``steps`` whose codes ``node`` reads, or one that puts out no codes."""
+    source = input_of(node)
+    while source not in steps and isinstance(layer_of(network, source), KEEPING):
+        source = input_of(source)
+    return source
 
 
 def step_into(network: fx.GraphModule, node: fx.Node, steps: Steps) -> float | None:
     """The step of the codes that ``node`` reads."""
-    source = input_of(node)
-    while source not in steps and isinstance(layer_of(network, source), KEEPING):
-        source = input_of(source)
-    return steps.get(source)
+    return steps.get(codes_into(network, node, steps))
 
 
 def shorten_factors(network: fx.GraphModule, steps: Steps, bits: int) -> None:

@@ -21,10 +21,10 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.ir.names import Names
 from toolchain.train.methods.base import Granularity
 from toolchain.train.methods.lsq import Lsq
-from toolchain.train.own.kinds import SMOOTH, Weighted
+from toolchain.train.own.kinds import AVERAGING, SMOOTH, Weighted
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import layer_of
-from toolchain.train.ptq.factors import averaged, mean_step, regular_steps, shorten_factors, step_into
+from toolchain.train.ptq.factors import codes_into, mean_step, quantized_layer, regular_steps, shorten_factors
 from toolchain.train.ptq.graph import RELU, combined, input_of, is_sum, layer_graph, places
 from toolchain.train.ptq.parts import Parts, Store
 from toolchain.train.ptq.rounding import Moments, nearest, round_weights
@@ -301,7 +301,7 @@ def _fit_step(
     step = choices[errors.index(min(errors))]
     quantizer.step.fill_(step)
     quantizer.ready.fill_(True)
-    return step
+    return float(quantizer.step)
 
 
 def _plain(added_to: float | None) -> Callable[[float], Sequence[float]]:
@@ -319,11 +319,17 @@ def _short(
     network: fx.GraphModule, node: fx.Node, steps: Mapping[fx.Node, float], sizes: Mapping[fx.Node, int]
 ) -> Callable[[float], Sequence[float]]:
     """Steps that give short factors, see `toolchain.train.ptq.factors`."""
-    pool = averaged(network, node)
-    step_in = step_into(network, pool, steps) if pool is not None else None
-    if pool is None or step_in is None:
+    source = quantized_layer(network, node)
+    weighted = isinstance(layer_of(network, source), Weighted)
+    if not weighted and not isinstance(layer_of(network, source), AVERAGING):
         return regular_steps
-    positions = sizes[input_of(pool)] // sizes[pool]
+    codes = codes_into(network, source, steps)
+    step_in = steps.get(codes)
+    if step_in is None or (weighted and codes.op == "placeholder"):  # a pixel's step may be no float32
+        return regular_steps
+    if weighted:
+        return lambda step: regular_steps(step, step_in)
+    positions = sizes[input_of(source)] // sizes[source]
     return lambda step: [mean_step(step, step_in, positions)]
 
 
