@@ -7,7 +7,8 @@
 Rates are estimates at 250 MHz with the memory bandwidth that the board's file gives. MobileNetV2 is the quantized file
 below FPGAFLOW_DATA/models (its weights rounded to 4 bits for W4A8). EfficientNet-Lite0 has its real weights, quantized
 after training by benchmarks/efficientnet.py on first use, with factors of 16 bits and, for comparison, free ones.
-ResNet-18, the U-net, Tiny YOLOv3 and YOLOv5n have seeded weights, so that only their shapes and number formats count.
+MobileNetV3-Small, ResNet-18, the U-net, Tiny YOLOv3 and YOLOv5n have seeded weights, so that only their shapes and
+number formats count; the first is quantized as a user's float network is.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import schemas
+from benchmarks import mobilenet_v3, schemas
 from benchmarks.common import Row, print_rows, timed
 from benchmarks.efficientnet import Case, images, quantized
 from benchmarks.engine_networks import resnet18, tiny_yolo, unet, with_weights_of, yolov5n
@@ -44,10 +45,11 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.lowering.pipeline import to_integer
+from toolchain.train.ptq.quantize import Bits
 
 BOARD, CLOCK_MHZ = "zu3eg", 250.0
 MOBILENET, EFFICIENTNET, UNET = "mobilenet_v2_a8w6b32.onnx", "EfficientNet-Lite0", "U-net, 256 x 256"
-YOLO, YOLOV5N = "Tiny YOLOv3, 416 x 416", "YOLOv5n, 320 x 320"
+YOLO, YOLOV5N, SMALL = "Tiny YOLOv3, 416 x 416", "YOLOv5n, 320 x 320", "MobileNetV3-Small"
 IMAGES = (32, 64, 16)  # images that calibrate and judge EfficientNet-Lite0, and bits of its requantizers' factors
 
 COLUMNS = {"network": "network", "weight_bits": "W", "act_bits": "A", "variant": "variant", "fps": "fps",
@@ -63,6 +65,7 @@ NETWORKS: tuple[tuple[str, int, int, Builder], ...] = (
     ("MobileNetV2", 4, 8, lambda: with_weights_of(mobilenet(), 4)),
     (EFFICIENTNET, 8, 8, lambda: efficientnet(Case(8, 8, *IMAGES))),
     (EFFICIENTNET, 4, 8, lambda: efficientnet(Case(4, 8, *IMAGES))),
+    (SMALL, 8, 8, lambda: photographed(mobilenet_v3.quantized(Bits(8, 8, factors=IMAGES[2]), *IMAGES[:2]))),
     ("ResNet-18", 8, 8, lambda: resnet18(8, 8)),
     ("ResNet-18", 4, 4, lambda: resnet18(4, 4)),
     (UNET, 8, 8, lambda: unet(8, 8)),
@@ -109,7 +112,7 @@ def main() -> int:
     """Search, write the rows, print them; rows of other networks stay."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--simulate", type=int, default=0, metavar="IMAGES", help="of MobileNetV2, the U-net and both YOLO, random ones"
+        "--simulate", type=int, default=0, metavar="IMAGES", help="random ones, of MobileNets, the U-net and both YOLO"
     )
     parser.add_argument("--images", type=int, default=0, help="of EfficientNet-Lite0, simulated")
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds for each call of the solver")
@@ -155,7 +158,7 @@ def shown(job: Job, graph: Graph, found: Engine, random: int, photographs: int) 
         if photographs:
             pixels = images()[0][-case.test :][:photographs].transpose(0, 2, 3, 1)
             facts |= simulated(graph, found, encode(graph, pixels))
-    elif random and job.network in ("MobileNetV2", UNET, YOLO, YOLOV5N):
+    elif random and job.network in ("MobileNetV2", SMALL, UNET, YOLO, YOLOV5N):
         kind = graph.input.qint
         codes = np.random.default_rng(0).integers(kind.min, kind.max + 1, (random, *graph.input.shape))
         facts |= simulated(graph, found, codes)
@@ -169,7 +172,12 @@ def mobilenet() -> Graph:
 
 def efficientnet(case: Case) -> Graph:
     """EfficientNet-Lite0 with its real weights."""
-    file = read_qonnx(quantized(case) / "model.onnx")
+    return photographed(quantized(case))
+
+
+def photographed(folder: Path) -> Graph:
+    """The network of photographs that was quantized into ``folder``."""
+    file = read_qonnx(folder / "model.onnx")
     assert file.encoding is not None
     return to_integer(file.graph, file.encoding)
 

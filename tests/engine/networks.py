@@ -70,12 +70,14 @@ def curved_maps(seed: int = 0, size: int = 9) -> Graph:
 
 def gated_maps(seed: int = 0, size: int = 9) -> Graph:
     """Squeeze and excite: maps times one position, made of themselves or, behind a convolution, of what that reads;
-    maps times maps; odd zero points of factors and products. One is added to what was multiplied."""
+    maps times maps; odd zero points of factors and products; a hard sigmoid of codes. One is added to what was
+    multiplied."""
     net = Builder((size, size, 3), 8, signed=True, seed=seed)
 
-    def gate(x: Value, outputs: int) -> Value:
+    def gate(x: Value, outputs: int, *, hard: bool = False) -> Value:
         squeezed = conv(net, net.mulshift(net.global_sum(x), 8), 7, 1)
-        return net.lookup(net.mulshift(net.matvec(squeezed, outputs), 8, signed=True), 8, per_channel=False)
+        codes = net.mulshift(net.matvec(squeezed, outputs), 8, signed=True)
+        return net.mulshift(codes, 8, per_channel=False) if hard else net.lookup(codes, 8, per_channel=False)
 
     def times(a: Value, b: Value, low: int) -> Value:
         return shifted(net, net.multiply(a, b), low, shift=20, per_channel=False)
@@ -87,7 +89,7 @@ def gated_maps(seed: int = 0, size: int = 9) -> Graph:
     y = conv(net, times(y, conv(net, x, 40, 1, signed=True), -128), 24, 1)
     x = net.mulshift(net.add(y, x), 8, per_channel=False)
     few = conv(net, x, 5, 3, 2)
-    x = times(few, gate(x, 5), 0)
+    x = times(few, gate(x, 5, hard=True), 0)
     return net.graph(net.matvec(net.mulshift(net.global_sum(x), 8), 10))
 
 

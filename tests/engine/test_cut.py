@@ -96,6 +96,17 @@ def test_a_grouped_convolution_is_a_dense_one() -> None:
     assert np.count_nonzero(only.conv.weight) <= graph.nodes[1].weight.size
 
 
+@pytest.mark.parametrize(("tables", "rows", "passes"), [(True, 1, 2), (False, 1, 3), (True, 8, 3)])
+def test_a_line_of_codes_is_a_table_where_the_network_has_tables(tables: bool, rows: int, passes: int) -> None:
+    """And all channels have the same line; else it takes a pass."""
+    net = Builder((6, 6, 8), 8)
+    codes = net.mulshift(net.matvec(net.input, 8), 8)
+    line = net.mulshift(codes, 8, per_channel=rows > 1)
+    x = net.mulshift(net.matvec(line, 8), 8)
+    found = cut(net.graph(net.lookup(x, 8, per_channel=False) if tables else x)).passes
+    assert len(found) == passes and (found[0].first is not None and found[0].first.curve is not None) == (passes == 2)
+
+
 def test_thresholds_that_are_no_lines_are_refused() -> None:
     net = Builder((8, 8, 8), 4)
     graph = net.graph(net.matvec(net.threshold(net.matvec(net.input, 8)), 8))

@@ -99,21 +99,33 @@ class CodedGraph:
             raise refused(node, f"its table has {node.table.shape[1]} codes, {1 << WIDEST_CODE} are stored")
         requant, made = self.untied(node, value), node.output
         after = self.only_reader(made)
-        curve = None if after is None else self.curve(after, made)
+        curve = None if after is None else self.curve(after, made, lines=self.has_tables)
         if after is None or curve is None:
             return requant, node
         return replace(requant, curve=curve), after
 
-    def curve(self, node: Node, value: Value) -> Curve | None:
-        """What ``node`` makes of codes ``value``, as a table; None where it is a line or two, or no codes are given."""
+    @cached_property
+    def has_tables(self) -> bool:
+        """Whether an engine for the graph has tables of codes anyhow."""
+        return any(isinstance(node, Lookup) for node in self.graph.nodes)
+
+    def curve(self, node: Node, value: Value, *, lines: bool = False) -> Curve | None:
+        """What ``node`` makes of codes ``value``, as a table; None where it cannot be or need not be one.
+
+        Args:
+            lines: a line or two become a table too, where all channels have the same: it spares a pass.
+        """
         low, high = self.ranges[value.name]
-        if not isinstance(node, Lookup | Threshold) or not self.fits(value, self.bits):
+        if not isinstance(node, CODERS) or not self.fits(value, self.bits):
             return None
-        if isinstance(node, Threshold) and lines_of(node, low, high) is not None:
+        straight = isinstance(node, MulShift) or (isinstance(node, Threshold) and lines_of(node, low, high) is not None)
+        if straight and not lines:
             return None
         codes = np.arange(low, high + 1).reshape(-1, 1).repeat(value.shape[2], axis=1)
         found = node.evaluate(codes)
         if (found != found[:, :1]).any():
+            if straight:
+                return None
             raise refused(node, "its table is another one in each channel", "give all channels one scale")
         return Curve(found[:, 0], low, self.form(node.output))
 
