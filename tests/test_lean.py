@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def _modules(part: str) -> list[str]:
     return [".".join(("toolchain", *path.relative_to(ROOT).with_suffix("").parts)) for path in paths]
 
 
+@cache
 def _imports(path: Path) -> set[str]:
     """Top-level names of everything that a file imports, at any depth."""
     found = set()

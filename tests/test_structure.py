@@ -25,13 +25,20 @@ def _modules() -> dict[str, Path]:
     return {name.removesuffix(".__init__"): path for name, path in paths.items()}
 
 
+@cache
+def _statements(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """Every import of a file, at any depth."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def _imports(path: Path) -> Iterator[str]:
     """The package's own modules that a file imports: at the top, inside functions, or for types alone."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _statements(path):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+        elif node.module is not None:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             names = [name if name in _modules() else str(node.module) for name in names]
         yield from (name for name in names if name in _modules())
@@ -59,7 +66,7 @@ def test_what_is_imported_from_the_package_exists() -> None:
     """Mypy, which ignores what is not installed, passes over a module of our own that has moved."""
     for folder in ("toolchain", "tests", "benchmarks"):
         for path in (ROOT.parent / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in _statements(path):
                 if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("toolchain."):
                     assert node.module in _modules(), f"{path} imports {node.module}"
 
