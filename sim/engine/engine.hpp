@@ -2,7 +2,7 @@
 #ifndef FPGAFLOW_SIM_ENGINE_HPP
 #define FPGAFLOW_SIM_ENGINE_HPP
 
-#include "simulation.hpp"
+#include "prefix.hpp"
 
 #include <string>
 #include <unordered_map>

@@ -44,13 +44,13 @@ def test_damaged_headers_are_written_again(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(compiler, "run_compiler", compile_header)
     sim = {"prefix.hpp": "#include <cstdint>\n", "harness.hpp": "int f();\n"}
-    place = compiler._prefix(sim, ())
+    place = compiler.precompiled(sim, ())
     header = place / "prefix.hpp.gch"
     assert not header.exists()
     for damaged in (None, HEADER, HEADER[:4]):  # from the second use on there is one
         if damaged is not None:
             header.write_text(damaged)
         (place / "harness.hpp").write_text("")
-        assert compiler._prefix(sim, ()) == place
+        assert compiler.precompiled(sim, ()) == place
         assert {path: (place / path).read_text() for path in sim} == sim and header.read_text() == HEADER
     assert len(compiled) == 2

@@ -22,11 +22,11 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.paths import data_path
 from toolchain.simulate.cache import cache_folder, held, in_use
-from toolchain.simulate.compiler import FLAGS, ap_types, compiler, digest, pointer, run_compiler
+from toolchain.simulate.compiler import FLAGS, ap_types, compiler, digest, pointer, precompiled, run_compiler
 
 COUNTERS = (*UNITS, *PORTS, *LOADS)
 MESSAGE_BYTES = 512
-OPTIONS = ("-shared", "-O3", f"-DFPGAFLOW_TOP={TOP}", "-include", "engine.hpp")
+OPTIONS = ("-O3", f"-DFPGAFLOW_TOP={TOP}")
 """The compiler's options after the common ones; -O3 because an ImageNet frame is half a billion products."""
 
 
@@ -109,19 +109,10 @@ def library(files: Mapping[str, str]) -> Path:
         UserError: no g++.
         FlowError: a file does not compile.
     """
-    sim = data_path("sim")
-    host = [*sorted(sim.glob("*.h*")), *sorted((sim / "engine").iterdir())]
-    texts = [text for path in host for text in (path.name, path.read_text(encoding="utf-8"))]
-    identity = digest(
-        [
-            *compiler(),
-            *FLAGS,
-            *OPTIONS,
-            str(ap_types()),
-            *texts,
-            *(t for path in sorted(files) for t in (path, files[path])),
-        ]
-    )
+    home = data_path("sim")
+    sim = {path.name: path.read_text(encoding="utf-8") for path in (*home.glob("*.h*"), *(home / "engine").iterdir())}
+    texts = [part for each in (sim, files) for path in sorted(each) for part in (path, each[path])]
+    identity = digest([*compiler(), *FLAGS, *OPTIONS, str(ap_types()), *texts])
     target = cache_folder() / "lib" / f"{identity}.so"
     if held(target):
         return target
@@ -129,8 +120,11 @@ def library(files: Mapping[str, str]) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="engine-") as name:
         folder = Path(name)
         write_files(files, folder)
-        includes = ["-Iinclude", "-Isrc", f"-I{sim}", f"-I{sim / 'engine'}", "-isystem", str(ap_types())]
-        sources = ["src/top.cpp", str(sim / "engine" / "harness.cpp")]
-        run_compiler([compiler()[0], *FLAGS, *OPTIONS, *includes, *sources, "-o", "engine.so"], folder)
+        prefix = precompiled(sim, OPTIONS, "engine.hpp")
+        sources = ("src/top.cpp", str(prefix / "harness.cpp"))
+        (folder / "together.cpp").write_text("".join(f'#include "{source}"\n' for source in sources), encoding="utf-8")
+        includes = ["-I.", "-Iinclude", "-Isrc", f"-I{prefix}", "-include", "engine.hpp", "-isystem", str(ap_types())]
+        command = [*FLAGS, *OPTIONS, *includes, "-shared", "together.cpp", "-o", "engine.so"]
+        run_compiler([compiler()[0], *command], folder)
         os.replace(folder / "engine.so", target)
     return target

@@ -134,7 +134,7 @@ def shared_library(
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="build-") as name:
         folder = Path(name)
         write_files(files, folder)
-        prefix = _prefix(sim, flags)
+        prefix = precompiled(sim, flags)
         tasks = [replace(task, flags=(*task.flags, *flags)) for task in _tasks(files, called, prefix, taps)]
         with threads(jobs) as pool:
             objects = list(pool.map(lambda task: _object(folder, prefix, task), tasks))
@@ -182,17 +182,17 @@ def _below(files: Mapping[str, str], folder: str) -> list[str]:
     return _flat({path: text for path, text in files.items() if path.startswith(folder)})
 
 
-def _prefix(sim: Mapping[str, str], flags: Sequence[str]) -> Path:
-    """The folder of the simulation's sources, with its header precompiled from the second use on.
+def precompiled(sim: Mapping[str, str], flags: Sequence[str], name: str = "prefix.hpp") -> Path:
+    """The folder of a simulation's sources, with the header ``name`` precompiled from the second use on.
 
     Precompiling takes as long as reading the header four times: a single export does not earn it.
     """
     folder = cache_folder() / "sim" / digest([*_tools(), *flags, *_flat(sim)])
     folder.parent.mkdir(parents=True, exist_ok=True)
-    header, length = folder / "prefix.hpp.gch", folder / "prefix.size"  # g++ takes half a header for a whole one
+    header, length = folder / f"{name}.gch", folder / "prefix.size"  # g++ takes half a header for a whole one
     if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as name:
-            new = Path(name) / "sim"
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as place:
+            new = Path(place) / "sim"
             write_files(sim, new)
             with suppress(OSError):  # another process was faster
                 new.rename(folder)
@@ -201,10 +201,10 @@ def _prefix(sim: Mapping[str, str], flags: Sequence[str]) -> Path:
     if any(not (folder / path).is_file() or (folder / path).read_text(encoding="utf-8") != sim[path] for path in sim):
         write_files(sim, folder)
     if not (length.exists() and header.exists() and length.read_text() == str(header.stat().st_size)):
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as name:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as place:
             system = ["-I.", "-isystem", str(ap_types())]
-            output = Path(name) / header.name
-            command = [*FLAGS, *flags, *system, "-x", "c++-header", "prefix.hpp", "-o", str(output)]
+            output = Path(place) / header.name
+            command = [*FLAGS, *flags, *system, "-x", "c++-header", name, "-o", str(output)]
             run_compiler([compiler()[0], *command], folder)
             length.unlink(missing_ok=True)
             os.replace(output, header)
