@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: more threads would wait for each other, some of them busily
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are loaded
 
 
 @pytest.fixture(autouse=True)
