@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 
 import pytest
 from hypothesis import settings
@@ -20,3 +21,12 @@ def _seeded() -> None:
     """What torch draws does not depend on the tests that ran before."""
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _torchlib_read_once() -> None:
+    """The exporter of torch reads the sources of its five hundred functions at every export, half of its time."""
+    if registration := sys.modules.get("torch.onnx._internal.exporter._registration"):
+        apis = registration.onnxscript_apis
+        if not hasattr(apis.get_torchlib_ops, "cache_info"):
+            apis.get_torchlib_ops = cache(apis.get_torchlib_ops)
