@@ -17,7 +17,7 @@ from toolchain.ir.types import QInt
 
 _FOLDABLE = """
 Abs Add Cast Ceil Clip Concat Constant ConstantOfShape Div Equal Erf Exp Expand Flatten Floor Gather Gemm HardSigmoid
-Identity Log MatMul Max Min Mul Neg Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu
+Identity Log MatMul Max Min Mod Mul Neg Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu
 Reshape Round Shape Sigmoid Sign Size Slice Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where
 """
 FOLDABLE = frozenset(_FOLDABLE.split())

@@ -116,6 +116,16 @@ def _gate_of_features(file: File) -> None:
     file.add("Mul", "x", file.add("Reshape", file.last, _ints(file, -1, 2, 1, 1)))
 
 
+def _decoded(file: File) -> None:
+    """``nn.Unflatten``, whose batch torch's exporter computes from the shape by a quotient and a Mod."""
+    features = file.add("Gemm", file.weight(12, 16))
+    whole = file.add("Div", file.add("Shape", features, start=1), _ints(file, 16))
+    left = file.add("Mod", file.add("Shape", features, start=1), _ints(file, 16))
+    file.add("Concat", _ints(file, -1, 4), file.add("Add", file.add("Mul", whole, _ints(file, 2)), left), axis=0)
+    file.add("Reshape", features, file.add("Concat", file.last, _ints(file, 2), axis=0))
+    file.add("Conv", file.weight(3, 4, 2, 2))
+
+
 def _strided(file: File) -> None:
     """``as_strided`` of a mean, as torch's newer exporter writes AdaptiveAvgPool2d of a map that was permuted."""
     file.add("ReduceMean", _ints(file, -1, -2))
@@ -257,6 +267,12 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         ROW,
         lambda f: [f.add("Unsqueeze", _ints(f, -1)) for _ in range(2)],
         ["Unflatten", "Unflatten"],
+    ),
+    "features as a map of more positions": (ROW, _decoded, ["Linear", "Unflatten", "Conv2d"]),
+    "features as a signal": (
+        ROW,
+        lambda f: (f.add("Unsqueeze", _ints(f, 1)), f.add("Conv", f.weight(2, 1, 3))),
+        ["Unflatten", "Conv1d"],
     ),
     "silu": (MAP, _silu, ["Conv2d", "SiLU"]),
     "smooth": (
@@ -499,10 +515,8 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
          "a batch norm in training mode [float.onnx, node 'batchnormalization0' (BatchNormalization)]; export the net"),
         (MAP, lambda f: f.add("BatchNormalization", *[f.weight(2, 8, 8)] * 4),
          "a batch norm of the shape (2, 8, 8) [float.onnx, node 'batchnormalization0' (BatchNormalization)]; give one"),
-        (ROW, lambda f: f.add("Reshape", _ints(f, -1, 3, 4)),
-         "it reshapes from (2, 12) to (2, 3, 4); only to (N, -1) [float.onnx, node 'reshape0' (Reshape)]; flatten to"),
-        (ROW, lambda f: (f.add("Unsqueeze", _ints(f, 1)), f.add("Conv", f.weight(2, 1, 3))),
-         "it adds the axes [1] to (2, 12) [float.onnx, node 'unsqueeze0' (Unsqueeze)]; keep signals (N, channels, "),
+        (ROW, lambda f: f.add("Reshape", _ints(f, -1, 3, 2, 1, 2)),
+         "it reshapes from (2, 12) to (2, 3, 2, 1, 2); only to (N, -1) [float.onnx, node 'reshape0' (Reshape)]; flatte"),
         (SIGNAL, lambda f: f.add("LayerNormalization", f.weight(12)),
          "a norm of the axes from 2 on of (2, 2, 12) [float.onnx, node 'layernormalization0' (LayerNormalization)]; "),
         (MAP, lambda f: f.add("Gather", f.add("Reshape", _ints(f, -1)), _ints(f, 1, 0)),

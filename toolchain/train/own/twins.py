@@ -244,10 +244,12 @@ def reshaped(before: Sequence[int], after: Sequence[int]) -> list[nn.Module]:
         return []
     if len(after) == 2 and after[0] == before[0]:
         return [nn.Flatten(1)]
-    if len(before) == 4 and 1 in before[2:] and tuple(after) == (before[0], before[1], before[2] * before[3]):
+    if len(before) == 4 and tuple(after) == (before[0], before[1], before[2] * before[3]):
         return [nn.Flatten(2)]
     ones = (1,) * (len(after) - len(before))
     if ones and {*before[2:]} <= {1} and tuple(after) == (*before, *ones) and len(after) in (3, 4):
         return [nn.Unflatten(len(before) - 1, (-1, *ones))]  # one position
+    if len(before) == 2 and len(after) in (3, 4) and after[0] == before[0]:
+        return [nn.Unflatten(1, tuple(after[1:]))]
     hint = "use torch.flatten(x, 1), or x.mean((2, 3))" if len(after) < len(before) else hint_for("")
     raise NoTwinError(f"from {tuple(before)} to {tuple(after)}; only to (N, -1)", hint)

@@ -185,10 +185,13 @@ def _gather(build: Builder, node: OnnxNode) -> None:
 
 
 def _unsqueeze(build: Builder, node: OnnxNode) -> None:
-    """Features as a map of one position."""
+    """Features as a map of one position, or as a signal of one channel."""
     _, x = build.value(node)
     given = build.integers(node, "axes", 1) or []
     axes = sorted(axis % (x.dim() + len(given)) for axis in given)
+    if x.dim() == 2 and axes == [1]:
+        build.call(node, reshaped(tuple(x.shape), (len(x), 1, x.shape[1])))
+        return
     if {*x.shape[2:]} <= {1} and axes[:1] >= [2] and x.dim() + len(axes) < 5:
         after = (*x.shape, *[1] * len(axes))
         if x.dim() > 2 or not build.unflatten(node, after):
