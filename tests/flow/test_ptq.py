@@ -28,7 +28,7 @@ from toolchain.lowering.pipeline import to_integer
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
 from toolchain.train.inputs import PixelMap
 from toolchain.train.models import build
-from toolchain.train.own.kinds import ChannelNorm, ChannelSlice
+from toolchain.train.own.kinds import BlockShuffle, ChannelNorm, ChannelSlice, PositionSlice
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.graph import layer_graph, places
 from toolchain.train.ptq.parts import Store
@@ -171,6 +171,14 @@ def _moved() -> nn.Module:
     return _settled(_Moved())
 
 
+def _decoder() -> nn.Module:
+    """Features as a map, a transposed convolution as it is read, and a batch norm and slopes behind it."""
+    code = [nn.Conv2d(3, 4, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Unflatten(1, (3, 2, 2))]
+    moves = [nn.ChannelShuffle(4), BlockShuffle(2, 4), PositionSlice(range(1, 5), range(2, 10))]
+    behind = [nn.BatchNorm2d(2), nn.PReLU(2), nn.Flatten(), nn.Linear(64, 5)]
+    return _settled(nn.Sequential(*code, nn.Conv2d(3, 16, 2, padding=1), *moves, *behind))
+
+
 def _tied() -> nn.Module:
     layers = [nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Linear(192, 5)]
     layers[1].weight = layers[0].weight
@@ -193,10 +201,11 @@ def _tied() -> nn.Module:
         (_tanh_head, Bits(6, 6), True),
         (_normed, Bits(6, 6), True),
         (_moved, Bits(6, 6), True),
+        (_decoder, Bits(6, 6), True),
     ],
     ids=[
         "head", "smooth head", "curves of sums", "tied", "resnet", "bottleneck", "short factors", "dense", "excited",
-        "slopes", "tanh", "norm", "moved",
+        "slopes", "tanh", "norm", "moved", "decoder",
     ],
 )  # fmt: skip
 def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
@@ -214,6 +223,14 @@ def test_the_file_and_its_integers_compute_what_the_quantized_network_does(
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert (metrics["methods"], metrics["calibration_images"], metrics["top1"]) == (["ptq"], 48, None)
     assert (metrics["weight_bits"], metrics["act_bits"], metrics["agreement_images"]) == (bits.weights, bits.acts, 8)
+
+
+def test_batch_norms_and_slopes_go_in_front_of_the_moves_behind_which_they_stand() -> None:
+    model, x = _decoder(), torch.rand(2, *SHAPE)
+    graph = layer_graph(model, x)
+    kinds = [type(layer_of(graph, node)).__name__ for node in graph.graph.nodes if node.op == "call_module"]
+    assert kinds[6:11] == ["Conv2d", "PReLU", "ChannelShuffle", "BlockShuffle", "PositionSlice"]
+    assert torch.allclose(graph(x), model(x), atol=1e-5)
 
 
 def test_a_network_of_signals_is_quantized_down_to_its_integers(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ a stride, whose output channels are those of all remainders. DepthToSpace lays t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from toolchain.frontend.layout import CHANNELS_FIRST, Layout, Tensor
 from toolchain.frontend.linear import bias_of, channel_scale, weight_of
 from toolchain.frontend.moves import in_file_order
-from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.frontend.onnx_file import OnnxFile, OnnxNode
 from toolchain.frontend.reader import Reader
 from toolchain.frontend.rearrange import cropped
 from toolchain.ir.ops.maps import DepthToSpace
@@ -46,21 +47,17 @@ def read_conv_transpose(reader: Reader, node: OnnxNode) -> None:
     """ConvTranspose of a map with quantized weights, with groups, dilation, pads and output padding."""
     source = in_file_order(reader, node, reader.tensor(node, axes=CHANNELS_FIRST))
     weight, groups = weight_of(reader, node, 1), int(node.attributes.get("group", 1))
-    flat = len(source.layout.axes) == 3
     channels = source.value.shape[2]
     if weight.codes.ndim != len(source.layout.axes) or weight.codes.shape[0] != channels or channels % groups:
         raise reader.file.fault(
             node, f"weight {weight.codes.shape} in {groups} groups does not fit {channels} channels", "export again"
         )
-    codes = weight.codes[:, :, None] if flat else weight.codes
-    stride, dilation = (_numbers(reader, node, name, flat, 1) for name in ("strides", "dilations"))
-    codes = _dilated(codes, dilation)
-    axes = _axes(reader, node, source, (codes.shape[2], codes.shape[3]), stride, flat)
-    outputs = codes.shape[1] * groups
+    stride, codes, axes = as_convolution(reader.file, node, weight.codes, groups, source.value.shape[:2])
+    remainders = stride[0] * stride[1]
+    outputs = len(codes) // remainders
     scale, bias = channel_scale(reader, node, weight, 1), bias_of(reader, node, outputs)
     scale = np.tile(scale, groups) if len(scale) > 1 else scale
     # a group's outputs lie together, so its remainders stand behind each output
-    remainders = stride[0] * stride[1]
     rows, columns = (
         size + sum(axis.pads) - axis.taps + 1 for size, axis in zip(source.value.shape, axes, strict=False)
     )
@@ -72,7 +69,7 @@ def read_conv_transpose(reader: Reader, node: OnnxNode) -> None:
             inputs=(source.value.name,),
             outputs=(value,),
             origin=(node.own_name, *weight.origin),
-            codes=_remainders(codes, stride, groups),
+            codes=codes,
             scale=scale if len(scale) == 1 else np.repeat(scale, remainders),
             weight_type=QInt(weight.bits, weight.signed),
             bias=None if bias is None else np.repeat(bias, remainders),
@@ -101,13 +98,33 @@ def read_conv_transpose(reader: Reader, node: OnnxNode) -> None:
     reader.alias(node, cropped(reader, node, Tensor(wide, layout, node.outputs[0]), start, size))
 
 
-def _numbers(reader: Reader, node: OnnxNode, name: str, flat: bool, default: int) -> tuple[int, int]:
+def as_convolution(
+    file: OnnxFile, node: OnnxNode, weight: Array, groups: int, sizes: Sequence[int]
+) -> tuple[tuple[int, int], Array, tuple[Axis, Axis]]:
+    """The convolution that a ConvTranspose is: its block of outputs, its weights and its axes.
+
+    Its outputs are those of the block one behind the other for each of the node's.
+
+    Args:
+        file, node: the node and its file.
+        weight: (I, O / groups, kh, kw), of a signal (I, O / groups, k).
+        groups: of the node.
+        sizes: rows and columns of what it reads.
+
+    Returns:
+        The weights are (O * outputs of a block, taps, taps, I / groups).
+    """
+    flat = weight.ndim == 3
+    stride, dilation = (_numbers(file, node, name, flat, 1) for name in ("strides", "dilations"))
+    spread = _dilated(weight[:, :, None] if flat else weight, dilation)
+    return stride, _remainders(spread, stride, groups), _axes(file, node, sizes, spread.shape[2:], stride, flat)
+
+
+def _numbers(file: OnnxFile, node: OnnxNode, name: str, flat: bool, default: int) -> tuple[int, int]:
     """An attribute of one number an axis; of a signal the first is that of no stride, dilation or output padding."""
     given = tuple(int(n) for n in node.attributes.get(name, (default,) * (1 if flat else 2)))
     if len(given) != (1 if flat else 2) or min(given) < default:
-        raise reader.file.fault(
-            node, f"{name} {list(given)}", f"give a number of at least {default} an axis of the map"
-        )
+        raise file.fault(node, f"{name} {list(given)}", f"give a number of at least {default} an axis of the map")
     return (default, given[0]) if flat else (given[0], given[1])
 
 
@@ -120,21 +137,21 @@ def _dilated(codes: Array, dilation: tuple[int, int]) -> Array:
 
 
 def _axes(
-    reader: Reader, node: OnnxNode, source: Tensor, kernel: tuple[int, int], stride: tuple[int, int], flat: bool
+    file: OnnxFile, node: OnnxNode, sizes: Sequence[int], kernel: Sequence[int], stride: tuple[int, int], flat: bool
 ) -> tuple[Axis, Axis]:
     """Return the rows' axis and the columns', their pads resolved by ONNX's formulas."""
-    extra = _numbers(reader, node, "output_padding", flat, 0)
+    extra = _numbers(file, node, "output_padding", flat, 0)
     mode = node.attributes.get("auto_pad", b"NOTSET").decode("utf-8", "replace")
     pads = tuple(int(p) for p in node.attributes.get("pads", (0,) * (2 if flat else 4)))
     pads = (0, pads[0], 0, pads[1]) if flat and len(pads) == 2 else pads
     asked = tuple(int(n) for n in node.attributes.get("output_shape", ()))
     asked = (1, *asked) if flat and asked else asked
     if mode.startswith("SAME") and not asked:
-        asked = tuple(size * step for size, step in zip(source.value.shape, stride, strict=False))
+        asked = tuple(size * step for size, step in zip(sizes, stride, strict=True))
     if len(pads) != 4 or min(pads) < 0 or len(asked) not in (0, 2):
-        raise reader.file.fault(node, f"pads {list(pads)}, output_shape {list(asked)}", "give numbers for each axis")
+        raise file.fault(node, f"pads {list(pads)}, output_shape {list(asked)}", "give numbers for each axis")
     found = []
-    for i, (size, k, step) in enumerate(zip(source.value.shape, kernel, stride, strict=False)):
+    for i, (size, k, step) in enumerate(zip(sizes, kernel, stride, strict=True)):
         full, first = step * (size - 1) + extra[i] + k, pads[i]
         output = asked[i] if asked else full - pads[i] - pads[i + 2]
         if asked:
@@ -143,7 +160,7 @@ def _axes(
         axis = Axis.of(size, k, step, first, output)
         span = (size + sum(axis.pads) - axis.taps + 1) * step
         if output < 1 or max(axis.pads) > max(axis.taps - 1, 0) or axis.start + output > span:
-            raise reader.file.fault(
+            raise file.fault(
                 node,
                 f"{size} positions to {output} by a kernel of {k} and a stride of {step}",
                 "pad less than the kernel",

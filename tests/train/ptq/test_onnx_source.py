@@ -235,11 +235,23 @@ def _split(file: File) -> None:
     file.last = "turned"
 
 
+def _split_positions(file: File) -> None:
+    file.nodes.append(helper.make_node("Split", ["x"], ["first", "second"], axis=2, num_outputs=2))
+    file.nodes.append(helper.make_node("Concat", ["second", "first"], ["turned"], axis=1))
+    file.last = "turned"
+
+
 def _shuffle(file: File) -> None:
     file.add("Conv", file.weight(6, 2, 1, 1))
     file.add("Reshape", _ints(file, 0, 2, 3, 8, 8))
     file.add("Transpose", perm=[0, 2, 1, 3, 4])
     file.add("Reshape", _ints(file, 0, -1, 8, 8))
+
+
+def _transposed_groups(file: File) -> None:
+    """Outputs of unequal strides, from a kernel with holes, with rows that only padding outputs reach."""
+    attributes = {"strides": [2, 3], "dilations": [2, 1], "output_padding": [1, 0], "group": 2}
+    file.add("ConvTranspose", file.weight(2, 2, 3, 2), file.weight(4), **attributes)
 
 
 def _resize(file: File, **attributes: Any) -> None:
@@ -389,6 +401,19 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         lambda f: (f.add("Slice", _ints(f, 0), _ints(f, 9), _ints(f, 1)), f.add("Relu")),
         ["ReLU"],
     ),
+    "slice, positions": (
+        MAP,
+        lambda f: f.add("Slice", _ints(f, 1, 0, 1), _ints(f, 99, 1, -1), _ints(f, -1, 1, 2), _ints(f, 3, 1, 1)),
+        ["ChannelSlice", "PositionSlice"],
+    ),
+    "split, positions": (SIGNAL, _split_positions, ["PositionSlice", "PositionSlice", "cat"]),
+    "gather, the last": (
+        SIGNAL,
+        lambda f: f.add("Gather", f.constant(np.array(-1)), axis=2),
+        ["PositionSlice", "Flatten"],
+    ),
+    "gather, a row": (MAP, lambda f: f.add("Gather", f.constant(np.array(3)), axis=2), ["PositionSlice", "Flatten"]),
+    "gather, some": (MAP, lambda f: f.add("Gather", _ints(f, 1, 4, 7), axis=3), ["PositionSlice"]),
     "shuffle": (MAP, _shuffle, ["Conv2d", "ChannelShuffle"]),
     "resize": (MAP, _resize, ["Upsample"]),
     "resize, asymmetric": (
@@ -400,6 +425,33 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         MAP,
         lambda f: (f.add("Conv", f.weight(4, 2, 1, 1)), f.add("DepthToSpace", blocksize=2, mode="CRD")),
         ["Conv2d", "PixelShuffle"],
+    ),
+    "depth to space, apart": (
+        MAP,
+        lambda f: (f.add("Conv", f.weight(8, 2, 1, 1)), f.add("DepthToSpace", blocksize=2)),
+        ["Conv2d", "ChannelShuffle", "PixelShuffle"],
+    ),
+    "transposed": (
+        MAP,
+        lambda f: f.add("ConvTranspose", f.weight(2, 3, 2, 2), f.weight(3), strides=[2, 2]),
+        ["Conv2d", "PixelShuffle"],
+    ),
+    "transposed, pads": (
+        MAP,
+        lambda f: f.add("ConvTranspose", f.weight(2, 3, 4, 4), strides=[2, 2], pads=[1, 1, 1, 1]),
+        ["Conv2d", "PixelShuffle", "PositionSlice"],
+    ),
+    "transposed, groups": (MAP, _transposed_groups, ["Conv2d", "BlockShuffle", "PositionSlice"]),
+    "transposed, no stride": (MAP, lambda f: f.add("ConvTranspose", f.weight(2, 3, 3, 3)), ["Conv2d"]),
+    "transposed, a signal": (
+        SIGNAL,
+        lambda f: f.add("ConvTranspose", f.weight(2, 3, 3), f.weight(3), strides=[2], auto_pad="SAME_UPPER"),
+        ["ZeroPad2d", "Conv1d", "BlockShuffle"],
+    ),
+    "resize, a signal": (
+        SIGNAL,
+        lambda f: f.add("Resize", "", f.constant(np.float32([1, 1, 2]))),
+        ["Upsample"],
     ),
     "softmax": (ROW, lambda f: (f.add("Gemm", f.weight(12, 3)), f.add("Identity")), ["Linear"]),
 }
@@ -475,10 +527,14 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
          "it makes other values than a map has [float.onnx, node 'resize0' (Resize)]; enlarge a map, mode='nearest'"),
         (MAP, lambda f: _resize(f, coordinate_transformation_mode="asymmetric", nearest_mode="ceil"),
          "nearest pixels that are not 2 copies of each along H [float.onnx, node 'resize0' (Resize)]; use coordina"),
-        (MAP, lambda f: f.add("Slice", _ints(f, 1), _ints(f, 8), _ints(f, 2)),
-         "it parts axis 2 [float.onnx, node 'slice0' (Slice)]; part the channels, axis 1; export builds it in"),
-        (MAP, lambda f: (f.add("Conv", f.weight(4, 2, 1, 1)), f.add("DepthToSpace", blocksize=2)),
-         "the channels of a block lie apart [float.onnx, node 'depthtospace1' (DepthToSpace)]; use mode='CRD', as"),
+        (MAP, lambda f: f.add("Slice", _ints(f, 7), _ints(f, -9), _ints(f, 2), _ints(f, -1)),
+         "it takes every -1. element from 7 to -1 of axis 2 [float.onnx, node 'slice0' (Slice)]; take channels that"),
+        (MAP, lambda f: f.add("Slice", _ints(f, 0), _ints(f, 2), _ints(f, 1), _ints(f, 2)),
+         "it takes every 2. element from 0 to 2 of axis 1 [float.onnx, node 'slice0' (Slice)]; take channels that"),
+        (MAP, lambda f: f.add("Gather", _ints(f, 0, 3, 1), axis=2),
+         "it gathers the elements [0, 3, 1] of axis 2 [float.onnx, node 'gather0' (Gather)]; take channels that lie"),
+        (MAP, lambda f: f.add("Gather", f.constant(np.array(0)), axis=1), "it gathers the elements 0 of axis 1"),
+        (ROW, lambda f: f.add("ConvTranspose", f.weight(12, 2, 3)), "a convolution of 0 axes [float.onnx, node 'conv"),
         (MAP, lambda f: (f.add("GlobalAveragePool"), f.add("Expand", _ints(f, 1, 2, 8, 8)), f.add("Relu")),
          "it repeats something else than one position for a product [float.onnx, node 'expand1' (Expand)]; export"),
         (MAP, lambda f: f.add("Flatten", axis=2), "it reshapes from (2, 2, 8, 8) to (4, 64); only to"),
@@ -516,7 +572,7 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
         (MAP, lambda f: f.add("BatchNormalization", *[f.weight(2, 8, 8)] * 4),
          "a batch norm of the shape (2, 8, 8) [float.onnx, node 'batchnormalization0' (BatchNormalization)]; give one"),
         (ROW, lambda f: f.add("Reshape", _ints(f, -1, 3, 2, 1, 2)),
-         "it reshapes from (2, 12) to (2, 3, 2, 1, 2); only to (N, -1) [float.onnx, node 'reshape0' (Reshape)]; flatte"),
+         "it reshapes from (2, 12) to (2, 3, 2, 1, 2); only to (N, -1) [float.onnx, node 'reshape0' (Reshape)]; fl"),
         (SIGNAL, lambda f: f.add("LayerNormalization", f.weight(12)),
          "a norm of the axes from 2 on of (2, 2, 12) [float.onnx, node 'layernormalization0' (LayerNormalization)]; "),
         (MAP, lambda f: f.add("Gather", f.add("Reshape", _ints(f, -1)), _ints(f, 1, 0)),

@@ -32,6 +32,34 @@ class ChannelSlice(nn.Module):
         return x[:, self.start : self.stop]
 
 
+class PositionSlice(nn.Module):
+    """The positions ``kept`` along each axis of a signal or a map, (N, C, ...)."""
+
+    def __init__(self, *kept: range) -> None:
+        super().__init__()
+        self.kept = tuple(slice(places.start, places.stop, places.step) for places in kept)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take the positions."""
+        return x[(slice(None), slice(None), *self.kept)]
+
+
+class BlockShuffle(nn.Module):
+    """Channels as positions of blocks of the size ``block``; of maps and square blocks a `nn.PixelShuffle`."""
+
+    def __init__(self, *block: int) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Lay out the channels."""
+        batch, channels, *sizes = x.shape
+        count = len(sizes)
+        x = x.reshape(batch, channels // math.prod(self.block), *self.block, *sizes)
+        x = x.permute(0, 1, *(axis for i in range(count) for axis in (2 + count + i, 2 + i)))
+        return x.reshape(batch, x.shape[1], *(size * step for size, step in zip(sizes, self.block, strict=True)))
+
+
 Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 SMOOTH = (
@@ -44,7 +72,7 @@ _ADAPTIVE = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, n
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
 FLATTENS = (nn.Flatten, nn.Unflatten)
-MOVES = (ChannelSlice, nn.ChannelShuffle, nn.PixelShuffle, nn.Upsample)
+MOVES = (BlockShuffle, ChannelSlice, PositionSlice, nn.ChannelShuffle, nn.PixelShuffle, nn.Upsample)
 """Layers that put copies of values into other places; of networks that are quantized after training."""
 LAYERS = (ChannelNorm, *WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, nn.ZeroPad2d, nn.Identity)
 
@@ -115,7 +143,7 @@ def _check_copies(where: str, layer: nn.Upsample, shape: tuple[int, ...]) -> Non
     given = layer.scale_factor if layer.size is None else layer.size
     wanted = _each(given, len(sizes))
     factors = [n if layer.size is None else n / size for n, size in zip(wanted, sizes, strict=True)]
-    if layer.mode != "nearest" or len(sizes) != 2 or any(factor % 1 or factor < 1 for factor in factors):
+    if layer.mode != "nearest" or len(sizes) not in (1, 2) or any(factor % 1 or factor < 1 for factor in factors):
         what = f"an upsampling of {tuple(shape[1:])} by {tuple(factors)}, mode='{layer.mode}'"
         raise UserError(what, where=where, hint="enlarge maps by whole factors, mode='nearest'")
 

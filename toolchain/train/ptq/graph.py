@@ -26,6 +26,7 @@ from toolchain.train.own.kinds import (
     is_positive,
 )
 from toolchain.train.own.trace import layer_of
+from toolchain.train.ptq.moves import put_before_moves
 from toolchain.train.shrink import over_length
 
 RELU = (nn.ReLU, nn.ReLU6)
@@ -50,6 +51,7 @@ def layer_graph(model: nn.Module, example: Tensor) -> fx.GraphModule:
         UserError: a layer or an operation that cannot be quantized here; names it.
     """
     graph = trace.layer_graph(model, example, copies=True)
+    put_before_moves(graph)
     for node in list(graph.graph.nodes):
         layer = layer_of(graph, node)
         if isinstance(layer, DROPOUTS):

@@ -9,52 +9,72 @@ from torch import nn
 
 from toolchain.frontend.onnx_file import OnnxNode, text_of
 from toolchain.frontend.resize import demand_copies, resized
-from toolchain.train.own.kinds import ChannelSlice
-from toolchain.train.own.twins import hint_for
+from toolchain.train.own.kinds import ChannelSlice, PositionSlice
+from toolchain.train.own.twins import reshaped
 from toolchain.train.ptq.onnx_builder import Builder, Grouped
 
 
 def split(build: Builder, node: OnnxNode) -> None:
-    """Parts of the channels."""
+    """Parts of the channels, or of the positions of a signal or a map."""
     _, x = build.value(node)
     sizes, count = build.integers(node, "split", 1), len(node.outputs)
-    _demand_channels(build, node, int(node.attributes.get("axis", 0)) % x.dim())
-    size = -(-x.shape[1] // count)
-    ends = np.cumsum(sizes or [size] * count).clip(max=x.shape[1]).tolist()
+    axis = int(node.attributes.get("axis", 0)) % x.dim()
+    size = -(-x.shape[axis] // count)
+    ends = np.cumsum(sizes or [size] * count).clip(max=x.shape[axis]).tolist()
     for output, start, stop in zip(node.outputs, [0, *ends], ends, strict=False):
         if output:
-            build.call(replace(node, outputs=(output,)), [ChannelSlice(start, stop)])
+            _take(build, replace(node, outputs=(output,)), {axis: range(start, stop)})
 
 
 def cut(build: Builder, node: OnnxNode) -> None:
-    """A run of the channels."""
+    """A run of the channels, or positions of a signal or a map."""
     _, x = build.value(node)
     starts, stops = (build.integers(node, key, index) or [] for index, key in ((1, "starts"), (2, "ends")))
-    axes = build.integers(node, "axes", 3) or range(len(starts))
+    axes = [axis % x.dim() for axis in build.integers(node, "axes", 3) or range(len(starts))]
     steps = build.integers(node, "steps", 4) or [1] * len(starts)
-    kept = [slice(None)] * x.dim()
-    for axis, start, stop, step in zip(axes, starts, stops, steps, strict=False):
-        kept[axis] = slice(start, stop, step) if step > 0 else slice(0, 0)
-    ranges = [range(*part.indices(size)) for part, size in zip(kept, x.shape, strict=True)]
-    for axis, found in enumerate(ranges):
-        if found != range(x.shape[axis]):
-            _demand_channels(build, node, axis)
-    channels = ranges[1]
-    if channels.step != 1 or not channels:
-        what = f"it takes {len(channels)} channels, each {channels.step} behind the other"
-        raise build.file.fault(node, what, "take channels that lie side by side")
-    build.call(node, [] if channels == range(x.shape[1]) else [ChannelSlice(channels.start, channels.stop)])
+    kept = {
+        axis: range(*slice(start, stop, step).indices(x.shape[axis]))
+        for axis, start, stop, step in zip(axes, starts, stops, steps, strict=False)
+    }
+    _take(build, node, kept)
 
 
-def _demand_channels(build: Builder, node: OnnxNode, axis: int) -> None:
-    if axis != 1:
-        raise build.file.fault(node, f"it parts axis {axis}", f"part the channels, axis 1; {hint_for(node.op)}")
+def gather(build: Builder, node: OnnxNode) -> None:
+    """One position of a signal or a map along an axis, which vanishes, or several as of a Slice."""
+    _, x = build.value(node)
+    places, axis = build.constant(node, 1), int(node.attributes.get("axis", 0)) % x.dim()
+    assert places is not None  # an input that every Gather has
+    found = [int(place) % x.shape[axis] for place in places.flatten()]
+    step = found[1] - found[0] if len(found) > 1 else 1
+    kept = range(found[0], found[-1] + 1, step) if found and step > 0 else range(0)
+    if places.dim() > 1 or [*kept] != found or (not places.dim() and axis < 2):
+        what = f"it gathers the elements {places.tolist()} of axis {axis}"
+        raise build.file.fault(node, what, "take channels that lie side by side, and positions in their order")
+    sizes = [*x.shape[:axis], *[len(kept)] * places.dim(), *x.shape[axis + 1 :]]
+    _take(build, node, {axis: kept}, sizes)
+
+
+def _take(build: Builder, node: OnnxNode, kept: dict[int, range], sizes: list[int] | None = None) -> None:
+    """The elements ``kept`` along some axes, all along the others; ``sizes`` is another shape of them."""
+    _, x = build.value(node)
+    _, channels, *places = found = [kept.get(axis, range(size)) for axis, size in enumerate(x.shape)]
+    for axis, taken in enumerate(found):
+        if taken.step < 1 or not taken or (axis < 2 and taken.step > 1) or (axis == 0 and taken != range(len(x))):
+            what = f"it takes every {taken.step}. element from {taken.start} to {taken.stop} of axis {axis}"
+            raise build.file.fault(node, what, "take channels that lie side by side, and positions in their order")
+    layers: list[nn.Module] = []
+    if channels != range(x.shape[1]):
+        layers.append(ChannelSlice(channels.start, channels.stop))
+    if places != [range(size) for size in x.shape[2:]]:
+        layers.append(PositionSlice(*places))
+    shape = tuple(len(taken) for taken in found)
+    build.call(node, [*layers, *reshaped(shape, sizes or shape)])
 
 
 def resize(build: Builder, node: OnnxNode) -> None:
     """Copies of every position of a map, by whole factors."""
     _, x = build.value(node)
-    if text_of(node, "mode", "nearest") != "nearest" or x.dim() != 4:
+    if text_of(node, "mode", "nearest") != "nearest" or x.dim() not in (3, 4):
         raise build.file.fault(node, "it makes other values than a map has", "enlarge a map, mode='nearest'")
     shape = (max(build.file.shape[0], 1), *x.shape[1:])
     sizes, scales = resized(build.file, node, shape, lambda index, _: _numbers(build, node, index))
@@ -63,7 +83,7 @@ def resize(build: Builder, node: OnnxNode) -> None:
     if factors[:2] != [1, 1] or min(factors) < 1 or not whole:
         what = f"it makes {tuple(sizes[1:])} of {tuple(x.shape[1:])}"
         raise build.file.fault(node, what, "enlarge height and width by whole factors, mode='nearest'")
-    for axis, name in ((2, "H"), (3, "W")):
+    for axis, name in zip(range(2, x.dim()), "HW"[4 - x.dim() :], strict=True):
         demand_copies(build.file, node, x.shape[axis], sizes[axis], scales[axis], name)
     layer = nn.Upsample(scale_factor=tuple(factors[2:]))  # type: ignore[arg-type]
     build.call(node, [] if set(factors[2:]) == {1} else [layer])
@@ -75,10 +95,10 @@ def _numbers(build: Builder, node: OnnxNode, index: int) -> list[float]:
 
 
 def depth_to_space(build: Builder, node: OnnxNode) -> None:
-    """Blocks of positions from channels that lie side by side."""
-    if text_of(node, "mode", "DCR") != "CRD":
-        raise build.file.fault(node, "the channels of a block lie apart", "use mode='CRD', as torch.nn.PixelShuffle")
-    build.call(node, [nn.PixelShuffle(int(node.attributes["blocksize"]))])
+    """Blocks of positions from channels, which lie side by side (CRD) or apart (DCR)."""
+    block = int(node.attributes["blocksize"])
+    apart = text_of(node, "mode", "DCR") == "DCR" and block > 1
+    build.call(node, [*([nn.ChannelShuffle(block**2)] if apart else []), nn.PixelShuffle(block)])
 
 
 def group(build: Builder, node: OnnxNode, shape: tuple[int, ...]) -> bool:

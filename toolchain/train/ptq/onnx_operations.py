@@ -20,6 +20,7 @@ from toolchain.train.ptq.curves import scaled
 from toolchain.train.ptq.onnx_arithmetic import bias_of
 from toolchain.train.ptq.onnx_builder import Builder
 from toolchain.train.ptq.onnx_pools import axes_of, over_the_map, pads_of, pool, zeros
+from toolchain.train.ptq.onnx_transposed import conv_transpose
 
 _EVAL = "export the network in eval mode"
 _SELU = {"alpha": 1.6732632, "gamma": 1.0507010}
@@ -178,8 +179,11 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
 def _gather(build: Builder, node: OnnxNode) -> None:
     """Of all numbers of a tensor in their order and its shape, as torch's exporter writes a pool that is permuted."""
     (_, x), places = build.value(node), build.constant(node, 1)
-    listed = node.input(0) in build.listed and places is not None and places.shape[1:] == x.shape[1:]
-    if not listed or not torch.equal(places.flatten(), torch.arange(places.numel())):  # type: ignore[union-attr]
+    if node.input(0) not in build.listed:
+        moves.gather(build, node)
+        return
+    same = places is not None and places.shape[1:] == x.shape[1:]
+    if not same or not torch.equal(places.flatten(), torch.arange(places.numel())):  # type: ignore[union-attr]
         raise build.file.fault(node, f"{node.op} cannot be quantized after training", hint_for(node.op))
     build.view(node.outputs[0], node.input(0))
 
@@ -271,6 +275,7 @@ def _layer(make: Callable[[OnnxNode], nn.Module]) -> Callable[[Builder, OnnxNode
 
 OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Conv": _conv,
+    "ConvTranspose": conv_transpose,
     "Gemm": _gemm,
     "MatMul": _matmul,
     "Add": arithmetic.add,
