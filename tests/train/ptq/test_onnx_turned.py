@@ -191,6 +191,7 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         )
         for how, at_once, kinds in (("reshaped", True, ["Unflatten"]), ("unsqueezed", False, ["Unflatten"] * 2))
     },
+    "an output with its channels last": (MAP, _conv, ["Conv2d"]),
     "a GELU by tanh": (MAP, _written_gelu, ["Conv2d", "GELU"]),
     "a slope a channel": (MAP, lambda f: _written_prelu(f, 0, 0.5, 1, 2), ["Conv2d", "PReLU", "Flatten", "Linear"]),
     "a SiLU over rows, then columns": (MAP, _written_silu, ["Conv2d", "SiLU", "AdaptiveMaxPool2d", "Flatten"]),
@@ -325,8 +326,9 @@ def test_a_map_turned_inside_a_file_with_channels_first_is_turned_back(tmp_path:
          "it reads a map that is flattened with its channels last [float.onnx, node 'add4' (Add)]; let a fully"),
         (lambda f: (_conv(f), f.add("Reshape", _ints(f, -1, 4)), f.add("ReduceMean", _ints(f, 1))),
          "it reads a list of a map's positions [float.onnx, node 'reducemean4' (ReduceMean)]; let a fully connected"),
-        (_conv, "the output 't2' has its channels last [float.onnx]; transpose it to (N, channels, ...)"),
-        (lambda f: (_conv(f), f.add("Flatten")), "the output 't3' has its channels last [float.onnx]; transpose"),
+        (lambda f: (_conv(f), f.add("Flatten")),
+         "the output 't3' is a map with its channels last, flattened [float.onnx]; end with the map, or flatten it "),
+        (lambda f: (_conv(f), f.add("Reshape", _ints(f, -1, 4))), "the output 't3' is a map with its channels last, f"),
     ],
 )  # fmt: skip
 def test_what_has_no_form_with_channels_first_is_refused_by_its_node(make: Any, message: str, tmp_path: Path) -> None:

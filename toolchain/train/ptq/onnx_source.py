@@ -48,8 +48,10 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
         raise UserError("the network's input is of integers", where=path.name, hint="export a float network")
     last = _channels_last(file)
     shape = first(file.shape[1:], last=last)
-    network, softmax = _network(file, shape, last)
-    _demand_same(network, softmax, file, shape, last)
+    build = Builder(file, OPERATIONS, shape)
+    turned = Turned(build, last=last)
+    network = _network(build, turned)
+    _demand_same(network, build.left_out, turned, shape, last)
     return network, shape
 
 
@@ -63,17 +65,16 @@ def _channels_last(file: OnnxFile) -> bool:
     return first_orders(file, Constants(file), transposed=True) == {True}
 
 
-def _network(file: OnnxFile, shape: tuple[int, ...], last: bool) -> tuple[nn.Module, str]:
-    """The network, and the operation of a softmax that it leaves out."""
-    build = Builder(file, OPERATIONS, shape)
-    turned = Turned(build, last=last)
+def _network(build: Builder, turned: Turned) -> nn.Module:
+    """The network, without a softmax at its end; an output with its channels last becomes one with them first."""
+    file = build.file
     with torch.no_grad():
         for node in file.nodes:
             _visit(build, turned, node)
-        if file.output in turned.flat or file.output in turned.last:
-            what = f"the output '{file.output}' has its channels last"
-            raise UserError(what, where=file.path.name, hint="transpose it to (N, channels, ...)")
-        return build.finish(), build.left_out
+        if file.output in turned.flat or file.output in turned.listed:
+            what = f"the output '{file.output}' is a map with its channels last, flattened"
+            raise UserError(what, where=file.path.name, hint="end with the map, or flatten it with its channels first")
+        return build.finish()
 
 
 def _visit(build: Builder, turned: Turned, node: OnnxNode) -> None:
@@ -86,10 +87,13 @@ def _visit(build: Builder, turned: Turned, node: OnnxNode) -> None:
             build.add(as_of_a_signal(build, read) if build.rows.intersection(read.inputs) else read)
 
 
-def _demand_same(network: nn.Module, softmax: str, file: OnnxFile, shape: tuple[int, ...], last: bool) -> None:
+def _demand_same(network: nn.Module, softmax: str, turned: Turned, shape: tuple[int, ...], last: bool) -> None:
     """Check that the network, and the ``softmax`` behind it, compute what onnxruntime does."""
+    file = turned.build.file
     x = torch.rand(max(EXAMPLES, file.shape[0]), *shape, generator=torch.Generator().manual_seed(0))
     theirs = torch.from_numpy(execute_float(file, in_file_order(x, last=last).numpy()))
+    if file.output in turned.last:
+        theirs = theirs.movedim(-1, 1)
     if not theirs.isfinite().all():
         what = "the network gives NaN or infinity for random inputs"
         raise UserError(what, where=file.path.name, hint="train it again")
