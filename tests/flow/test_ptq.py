@@ -28,7 +28,7 @@ from toolchain.lowering.pipeline import to_integer
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
 from toolchain.train.inputs import PixelMap
 from toolchain.train.models import build
-from toolchain.train.own.kinds import BlockShuffle, ChannelNorm, ChannelSlice, PositionSlice
+from toolchain.train.own.kinds import Abs, BlockShuffle, ChannelNorm, ChannelSlice, PositionSlice
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.graph import layer_graph, places
 from toolchain.train.ptq.parts import Store
@@ -172,8 +172,8 @@ def _moved() -> nn.Module:
 
 
 def _decoder() -> nn.Module:
-    """Features as a map, a transposed convolution as it is read, and a batch norm and slopes behind it."""
-    code = [nn.Conv2d(3, 4, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Unflatten(1, (3, 2, 2))]
+    """Smooth functions, features as a map, a transposed convolution as it is read, what stands behind its moves."""
+    code = [nn.Conv2d(3, 4, 2, 2), nn.Softplus(), nn.Flatten(), nn.Linear(64, 12), Abs(), nn.Unflatten(1, (3, 2, 2))]
     moves = [nn.ChannelShuffle(4), BlockShuffle(2, 4), PositionSlice(range(1, 5), range(2, 10))]
     behind = [nn.BatchNorm2d(2), nn.PReLU(2), nn.Flatten(), nn.Linear(64, 5)]
     return _settled(nn.Sequential(*code, nn.Conv2d(3, 16, 2, padding=1), *moves, *behind))
@@ -514,7 +514,7 @@ def test_pixels_are_read_as_they_are_where_one_of_them_means_zero(offset: str, d
         (nn.Sequential(nn.Conv2d(3, 2, 1)), {"layers": {"O": 3}}, "unknown layer 'O'"),
         (nn.Sequential(nn.Conv2d(3, 2, 1)), {"weights": 9}, "9 bits for weights; give 1 to 8"),
         (nn.Sequential(nn.Conv2d(3, 2, 1)), {"layers": {"0": 0}}, "0 bits for layer '0'; give 1 to 8"),
-        (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Softplus()), {}, "a Softplus cannot be built [layer '1']; use "),
+        (nn.Sequential(nn.Conv2d(3, 2, 1), nn.Softsign()), {}, "a Softsign cannot be built [layer '1']; use "),
         (
             nn.Sequential(nn.Upsample(scale_factor=1.5)),
             {},

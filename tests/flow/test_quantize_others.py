@@ -222,7 +222,7 @@ def test_what_a_network_of_ones_own_needs_is_said(
         ({"network": model}, "no calibration images; give --images FILE.npy or --data NAME"),
         ({"network": "efficientnet-lite0", "options": {"width": 2}}, "weights and options belong to"),
         ({"network": f"{tmp_path}/none.onnx", "images": x}, "cannot read the model: No such file or directory"),
-        ({"network": nn.Sequential(nn.Flatten(), nn.Softplus(), nn.Linear(36, 2)), "images": x}, "a Softplus cannot"),
+        ({"network": nn.Sequential(nn.Flatten(), nn.Softsign(), nn.Linear(36, 2)), "images": x}, "a Softsign cannot"),
     ):  # fmt: skip
         with pytest.raises(UserError) as caught:
             quantize(out=tmp_path / "q", bits=Bits(), **arguments)  # type: ignore[arg-type]

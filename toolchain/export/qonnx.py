@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import onnx
 import torch
@@ -23,6 +23,7 @@ from brevitas.export.onnx.qonnx.function import BrevitasQuantOp
 from brevitas.export.onnx.qonnx.handler import BrevitasActQuantProxyHandler, BrevitasWeightQuantProxyHandler
 from brevitas.export.onnx.qonnx.manager import QONNXDynamoManager
 from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
+from onnxscript import opset18
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.general import GiveReadableTensorNames
 from qonnx.util.cleanup import cleanup_model
@@ -146,6 +147,7 @@ def to_qonnx(model: nn.Module, example: Tensor, metadata: Mapping[str, str]) -> 
             optimize=True,
             opset_version=OPSET,
             external_data=False,
+            custom_translation_table={torch.ops.aten.softplus.default: _softplus},
         )
     _name_nodes(raw)
     _part_repeats(raw)
@@ -157,6 +159,11 @@ def to_qonnx(model: nn.Module, example: Tensor, metadata: Mapping[str, str]) -> 
     _strip(wrapped.model)
     onnx.helper.set_model_props(wrapped.model, dict(sorted(metadata.items())))
     return wrapped
+
+
+def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """ONNX's own, which the exporter writes as five nodes of which two compare."""
+    return opset18.Softplus(x)
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

@@ -212,7 +212,8 @@ ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevi
         (_branching, "the network cannot be traced: symbolically traced variables", "let forward branch"),
         (_unused, "changes its input in place, and its result is not used [layer 'block', relu]", "write x ="),
         (lambda m, x: F.conv2d(x, m.weight), "'conv2d' cannot be built [layer 'block', conv2d]", "make it a layer"),
-        (lambda m, x: F.softplus(x), "'softplus' cannot be built [layer 'block', softplus]", "use Sigmoid, Tanh, SiLU"),
+        (lambda m, x: F.softsign(x), "'softsign' cannot be built [layer 'block', softsign]", "use Sigmoid, Tanh, SiLU"),
+        (lambda m, x: F.softplus(x, 2), "a Softplus of beta 2 and threshold 20 [layer 'block'", "leave both"),
         (lambda m, x: x * 2, "multiplies by a constant", "put it into the weights of a layer"),
         (lambda m, x: x * F.adaptive_avg_pool2d(x, (1, 8)),
          "multiplies tensors of the shapes (2, 4, 8, 8) and (2, 4, 1, 8)", "a map and a value a channel"),
@@ -299,7 +300,7 @@ def test_a_network_that_scales_its_input_is_told_what_the_run_does(function: Cal
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (nn.Softplus(), "a Softplus cannot be built [layer '1']; use Sigmoid, Tanh, SiLU"),
+        (nn.Softsign(), "a Softsign cannot be built [layer '1']; use Sigmoid, Tanh, SiLU"),
         (_falling(), "a slope of -0.5, which makes it fall [layer '1']; give a slope of 0 or more"),
         (nn.Upsample(scale_factor=2), f"an Upsample cannot be built [layer '1']; {ELSEWHERE}"),
         (nn.InstanceNorm2d(4), "an InstanceNorm2d cannot be built [layer '1']; known: "),

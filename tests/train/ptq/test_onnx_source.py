@@ -169,6 +169,24 @@ def _written_mish(file: File) -> None:
     file.add("Mul", x, file.last)
 
 
+def _written_softplus(file: File) -> None:
+    """As torch's newer exporter writes it: the tensor itself above 20."""
+    x = file.add("Conv", file.weight(2, 2, 1, 1))
+    above = file.add("Greater", x, _number(file, 20))
+    file.add("Log", file.add("Add", file.add("Exp", x), _number(file, 1)))
+    file.add("Where", above, x, file.last)
+
+
+def _difference(file: File) -> None:
+    file.add("Sub", "x", file.add("Conv", file.weight(2, 2, 1, 1)))
+
+
+def _shifted_bounds(file: File) -> None:
+    """A hard sigmoid whose slope is in the weights, as tf2onnx writes Keras'."""
+    file.add("Add", file.add("Conv", file.weight(2, 2, 1, 1)), _number(file, 0.5))
+    file.add("Max", file.add("Min", file.last, _number(file, 1)), _number(file, 0))
+
+
 def _relu6_of_three_more(file: File, x: str) -> str:
     """``relu6(x + 3)``."""
     file.add("Add", x, _number(file, 3))
@@ -292,6 +310,15 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         lambda f: (f.add("HardSwish"), f.add("Elu", alpha=0.5), f.add("Tanh")),
         ["Hardswish", "ELU", "Tanh"],
     ),
+    "absolute softplus": (
+        MAP,
+        lambda f: (f.add("Softplus"), _silu(f), f.add("Abs")),
+        ["Softplus", "Conv2d", "SiLU", "Abs"],
+    ),
+    "softplus, written": (MAP, _written_softplus, ["Conv2d", "Softplus"]),
+    "square": (MAP, lambda f: (f.add("Relu"), f.add("Pow", _number(f, 2))), ["ReLU", "mul"]),
+    "difference": (MAP, _difference, ["Conv2d", "BatchNorm2d", "add"]),
+    "bounds of a shifted line": (MAP, _shifted_bounds, ["Conv2d", "BatchNorm2d", "Hardtanh", "ReLU"]),
     "concat": (MAP, _concat, ["ReLU", "Conv2d", "cat"]),
     "relu6": (MAP, lambda f: f.add("Clip", f.constant(np.float32(0)), f.constant(np.float32(6))), ["ReLU6"]),
     "clip": (MAP, lambda f: f.add("Clip", f.constant(np.float32(-1)), f.constant(np.float32(1))), ["Hardtanh"]),
@@ -510,14 +537,17 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "make", "message"),
     [
-        (MAP, lambda f: f.add("Softplus"), "Softplus cannot be quantized after training [float.onnx, node 'sof"),
+        (MAP, lambda f: f.add("Exp"), "Exp cannot be quantized after training [float.onnx, node 'exp0' (Exp)]; known"),
+        (MAP, lambda f: f.add("Pow", _number(f, 3)), "a power that is no square [float.onnx, node 'pow0' (Pow)]; k"),
+        (MAP, lambda f: f.add("Max", f.add("Relu"), f.add("GlobalMaxPool", f.last)),
+         "it takes the Max of tensors [float.onnx, node 'max2' (Max)]; clamp a tensor by numbers, or export builds it"),
         (MAP, lambda f: f.add("Erfc"), "Erfc is no operation of ONNX [float.onnx, node 'erfc0' (Erfc)]; the converter"),
         (MAP, lambda f: f.add("Add", f.weight(8)),
          "it adds a constant of the shape (8,) [float.onnx, node 'add0' (Add)]; give one number a channel, or put it "
          "into the bias of a layer"),
         (MAP, lambda f: f.add("Div", _number(f, 1), f.add("Relu")), "it divides a constant"),
-        (MAP, lambda f: f.add("Sub", f.add("Relu"), f.add("Tanh", f.last)),
-         "it subtracts tensors [float.onnx, node 'sub2' (Sub)]; fold the sign into the weights of the layer before"),
+        (MAP, lambda f: f.add("Sub", f.add("Relu"), f.add("GlobalMaxPool", f.last)),
+         "it subtracts (2, 2, 1, 1) from (2, 2, 8, 8) [float.onnx, node 'sub2' (Sub)]; subtract tensors of one shape"),
         (MAP, lambda f: f.add("Mul", f.weight(2, 8, 8)), "it multiplies by a constant of the shape (2, 8, 8)"),
         (MAP, lambda f: f.add("Reshape", _ints(f, 0, 4, 32)), "it reshapes from (2, 2, 8, 8) to (2, 4, 32)"),
         (MAP, lambda f: f.add("Reshape", _ints(f, 0, 2, 1, 8, 8)),

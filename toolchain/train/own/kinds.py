@@ -32,6 +32,14 @@ class ChannelSlice(nn.Module):
         return x[:, self.start : self.stop]
 
 
+class Abs(nn.Module):
+    """The absolute value."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop the signs."""
+        return x.abs()
+
+
 class PositionSlice(nn.Module):
     """The positions ``kept`` along each axis of a signal or a map, (N, C, ...)."""
 
@@ -63,7 +71,8 @@ class BlockShuffle(nn.Module):
 Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 SMOOTH = (
-    nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.ELU, nn.SELU, nn.CELU,
+    nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.ELU, nn.SELU, nn.CELU, nn.Softplus,
+    Abs,
 )  # fmt: skip
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.Hardtanh, *SMOOTH)
 POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
@@ -79,7 +88,7 @@ LAYERS = (ChannelNorm, *WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUT
 
 def is_positive(layer: nn.Module | None) -> bool:
     """Return whether the output of ``layer`` is never negative; ReLU6 is a Hardtanh."""
-    known = isinstance(layer, nn.ReLU | nn.Sigmoid | nn.Hardsigmoid)
+    known = isinstance(layer, nn.ReLU | nn.Sigmoid | nn.Hardsigmoid | nn.Softplus | Abs)
     return known or (isinstance(layer, nn.Hardtanh) and layer.min_val >= 0)
 
 
@@ -157,6 +166,9 @@ def _check_numbers(where: str, layer: nn.Module) -> None:
             raise UserError(f"a slope of {min(slopes):g}, which makes it fall", where=where, hint=hint)
     if isinstance(layer, nn.ELU | nn.CELU) and not math.isfinite(layer.alpha):
         raise UserError(f"an alpha of {layer.alpha:g}", where=where, hint="give a finite one")
+    if isinstance(layer, nn.Softplus) and (layer.beta, layer.threshold) != (1, 20):
+        what = f"a Softplus of beta {layer.beta:g} and threshold {layer.threshold:g}"
+        raise UserError(what, where=where, hint="leave both out, and scale by the layers around it")
     if isinstance(layer, nn.CELU) and layer.alpha <= 0:
         raise UserError(f"a CELU of alpha {layer.alpha:g}", where=where, hint="give an alpha above 0")
 

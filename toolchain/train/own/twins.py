@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from toolchain.train.own.kinds import Abs
+
 Make = Callable[..., nn.Module]
 
 
@@ -112,6 +114,8 @@ _FUNCTIONS: dict[Any, Make] = {
     F.elu: _elu,
     F.celu: _celu,
     F.selu: _activation(nn.SELU),
+    F.softplus: nn.Softplus,
+    **dict.fromkeys((torch.abs, abs), Abs),
     F.dropout: _dropout(nn.Dropout),
     F.dropout1d: _dropout(nn.Dropout1d),
     F.dropout2d: _dropout(nn.Dropout2d),
@@ -134,6 +138,7 @@ _METHODS: dict[str, Make] = {
     **dict.fromkeys(("clamp_max", "clamp_max_"), _clamp_max),
     **dict.fromkeys(("sigmoid", "sigmoid_"), nn.Sigmoid),
     **dict.fromkeys(("tanh", "tanh_"), nn.Tanh),
+    "abs": Abs,
 }
 _OVER_THE_MAP: dict[Any, tuple[Make, Make]] = {
     key: kinds
@@ -154,7 +159,7 @@ CASTS = frozenset(["to", "type", "type_as", "float", "cpu"])
 
 _WEIGHTS = "make it a layer of the network (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.PReLU), which holds its weights"
 _LOGITS = "return the logits: the loss and the host apply it"
-_SMOOTH = "use Sigmoid, Tanh, SiLU, GELU, Hardswish, Hardsigmoid, ELU, SELU, CELU or Mish"
+_SMOOTH = "use Sigmoid, Tanh, SiLU, GELU, Hardswish, Hardsigmoid, ELU, SELU, CELU, Mish or Softplus"
 _ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevitas layers, or by onnxruntime"
 _BUILT_ELSEWHERE = """
 channel_shuffle channelshuffle chunk conv_transpose1d conv_transpose2d convtranspose convtranspose1d convtranspose2d
@@ -164,7 +169,7 @@ transpose upsample
 _HINTS: dict[str, str] = {
     **dict.fromkeys(("conv1d", "conv2d", "linear", "matmul", "batch_norm", "prelu"), _WEIGHTS),
     **dict.fromkeys(("softmax", "log_softmax", "logsoftmax", "argmax", "topk"), _LOGITS),
-    **dict.fromkeys(("softplus", "softsign", "logsigmoid", "tanhshrink", "glu"), _SMOOTH),
+    **dict.fromkeys(("logsigmoid", "softsign", "tanhshrink", "glu"), _SMOOTH),
     "sub": "fold the sign into the weights of the layer before, and add",
     **dict.fromkeys(("truediv", "div"), "put the factor into the weights of a layer"),
     **dict.fromkeys(_BUILT_ELSEWHERE.split(), _ELSEWHERE),

@@ -18,12 +18,16 @@ from toolchain.frontend.folding import run_node
 from toolchain.frontend.input_order import ANY_ORDER
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.ir.types import Array
+from toolchain.train.own.kinds import Abs
 from toolchain.train.own.twins import clamped
 
 _FAR, _NEAR = 1e4, 16.0
 GRID = np.concatenate([[-_FAR], np.linspace(-_NEAR, _NEAR, 1025), [_FAR]]).astype(np.float32)
 """Where functions are compared; far outside two of a kind differ if anywhere."""
-_FOLLOWED = "Abs Add Clip Div Erf Exp Max Min Mul Neg PRelu Pow Relu Sigmoid Softplus Sub Tanh"
+_FOLLOWED = """
+Abs Add Clip Div Erf Exp Greater GreaterOrEqual Less LessOrEqual Log Max Min Mul Neg PRelu Pow Relu Sigmoid Softplus
+Sub Tanh Where
+"""
 FOLLOWED = frozenset(_FOLLOWED.split())
 """Operations on each number of a tensor alone, where what they read beside it is one number."""
 ALIKE = FOLLOWED | (ANY_ORDER - {"Concat", "Resize", "Slice", "Split", "Upsample"}) | {"Dropout", "Softmax", "Sum"}
@@ -31,7 +35,7 @@ ALIKE = FOLLOWED | (ANY_ORDER - {"Concat", "Resize", "Slice", "Split", "Upsample
 _CLOSE = 1e-5
 _LAYERS = (
     nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, partial(nn.GELU, "tanh"), nn.Mish, nn.Hardswish,
-    nn.Hardsigmoid, nn.ELU, nn.SELU,
+    nn.Hardsigmoid, nn.ELU, nn.SELU, nn.Softplus, Abs,
 )  # fmt: skip
 
 
@@ -45,7 +49,7 @@ class Curve:
 
     def layer(self, x: Tensor) -> nn.Module | None:
         """The layer that is the function, on a tensor like ``x``; None where there is none."""
-        if not np.isfinite(self.values).all():
+        if self.values.dtype == bool or not np.isfinite(self.values).all():
             return None
         slope, offset = float(self.values[-2] - self.values[1]) / (2 * _NEAR), float(self.values[len(GRID) // 2])
         line = slope * GRID.astype(np.float64) + offset
@@ -54,7 +58,8 @@ class Curve:
         low, high = float(self.values[0]), float(self.values[-1])
         low, high = -np.inf if low <= -_FAR else low, np.inf if high >= _FAR else high
         known: list[nn.Module] = [kind() for kind in _LAYERS]
-        known += [nn.LeakyReLU(-float(self.values[GRID == -1][0]))]
+        slope = -float(self.values[GRID == -1][0])
+        known += [nn.LeakyReLU(slope)] if slope >= 0 else []
         known += [clamped(low, high)] if low < high else []
         return next((layer for layer in known if self._is(layer)), None)
 
@@ -88,8 +93,11 @@ def follow(
     values = {name: known[name].values if name in known else GRID for name in read}
     single = {name: numbers[name].reshape(()) for name in node.inputs if name in numbers}
     with np.errstate(all="ignore"):  # far outside, what is in between may overflow
-        (result,) = run_node(node.proto, opset, {**values, **single})
-    return Curve(node, sources.pop(), np.asarray(result, dtype=np.float32))
+        if node.op == "Softplus":  # whose reference overflows itself
+            result = np.logaddexp(np.float32(0), values[node.inputs[0]])
+        else:
+            (result,) = run_node(node.proto, opset, {**values, **single})
+    return Curve(node, sources.pop(), result if result.dtype == bool else np.asarray(result, dtype=np.float32))
 
 
 def scaled(x: Tensor, scale: Tensor, offset: Tensor) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.train.own.kinds import Norm
-from toolchain.train.own.twins import KNOWN, gated, hint_for
+from toolchain.train.own.twins import KNOWN, clamped, gated, hint_for
 from toolchain.train.ptq.curves import scaled
 from toolchain.train.ptq.onnx_builder import Builder
 
@@ -105,10 +105,38 @@ def each_channel(constant: Tensor, x: Tensor) -> Tensor | None:
 
 
 def subtract(build: Builder, node: OnnxNode) -> None:
-    """A difference of a tensor and a constant."""
-    if not any(name in build.constants for name in node.inputs):
-        raise build.file.fault(node, "it subtracts tensors", hint_for("sub"))
-    _with_constant(build, node)
+    """A difference of a tensor and a constant, or of two tensors: a sum with the second one's negative."""
+    if any(name in build.constants for name in node.inputs):
+        _with_constant(build, node)
+        return
+    (first, x), (second, y) = (build.value(node, index) for index in (0, 1))
+    if x.shape != y.shape:
+        what = f"it subtracts {tuple(y.shape)} from {tuple(x.shape)}"
+        raise build.file.fault(node, what, "subtract tensors of one shape")
+    build.append(node, [scaled(y, -torch.ones(()), torch.zeros(()))], second, y)
+    negative, _ = build.values[node.outputs[0]]
+    build.values[node.outputs[0]] = build.graph.call_function(operator.add, (first, negative)), x - y
+
+
+def power(build: Builder, node: OnnxNode) -> None:
+    """The square of a tensor."""
+    exponent = build.constant(node, 1)
+    if exponent is None or exponent.numel() != 1 or float(exponent) != 2:
+        raise build.file.fault(node, "a power that is no square", f"known: {KNOWN}")
+    at, x = build.value(node)
+    build.values[node.outputs[0]] = build.graph.call_function(operator.mul, (at, at)), x * x
+
+
+def bound(build: Builder, node: OnnxNode) -> None:
+    """The larger or the smaller one of a tensor and a number."""
+    tensors = [index for index, name in enumerate(node.inputs) if name not in build.constants]
+    numbers = [build.constant(node, index) for index in range(len(node.inputs)) if index not in tensors]
+    limits = [float(number) for number in numbers if number is not None and number.numel() == 1]
+    if len(tensors) != 1 or len(limits) != len(node.inputs) - 1:
+        what = f"it takes the {node.op} of tensors"
+        raise build.file.fault(node, what, f"clamp a tensor by numbers, or {hint_for('maximum')}")
+    layer = clamped(max(limits), None) if node.op == "Max" else clamped(None, min(limits))
+    build.append(node, [layer], *build.value(node, tensors[0]))
 
 
 def divide(build: Builder, node: OnnxNode) -> None:

@@ -18,6 +18,8 @@ from toolchain.ir.types import Array
 from toolchain.train.own.twins import hint_for
 from toolchain.train.ptq.curves import Curve, follow
 
+_WITH_NUMBERS = frozenset(["Add", "Div", "Max", "Min", "Mul", "Pow", "Sub"])
+"""Operations of two tensors, which begin a function of one where they read a number."""
 EXAMPLES = 2
 """Samples in the example of every tensor."""
 
@@ -104,7 +106,7 @@ class Builder:
         most = min((self.values[name][1].dim() for name in sources), default=1)
         constants = {name: self.constants.get(name) for name in node.inputs if name in self.constants}
         numbers = {name: value for name, value in constants.items() if value.size == 1 and value.ndim <= most}
-        start = bool(constants) if node.op in ("Add", "Sub", "Mul", "Div") else node.op not in self.operations
+        start = bool(constants) if node.op in _WITH_NUMBERS else node.op not in self.operations
         bias = any(name in self.products for name in tensors)
         if len(numbers) == len(constants):
             curve = follow(node, self.file.opset, self.curves, numbers, self.views, start=start and not bias)

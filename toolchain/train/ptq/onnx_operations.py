@@ -281,6 +281,8 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Add": arithmetic.add,
     "Sum": arithmetic.add,
     "Sub": arithmetic.subtract,
+    "Pow": arithmetic.power,
+    **dict.fromkeys(("Max", "Min"), arithmetic.bound),
     "Div": arithmetic.divide,
     "Concat": _concat,
     "BatchNormalization": _norm,
