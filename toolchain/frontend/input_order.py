@@ -55,7 +55,7 @@ def first_orders(file: OnnxFile, constants: Constants, *, transposed: bool = Fal
                 rows |= dict.fromkeys(node.outputs, (1, last[0]) if axis in _ROWS else (last[0], 1))
             elif node.is_threshold and data_layout(node) in CHANNELS_LAST:
                 found.add(True)
-            elif node.is_quant or node.is_threshold or node.op in ANY_ORDER:
+            elif node.is_quant or node.is_threshold or node.op in ANY_ORDER or node.op == "Pad":
                 names += [name for name in node.outputs if name not in seen]
                 seen.update(node.outputs)
             elif node.op != "Shape" or not transposed:

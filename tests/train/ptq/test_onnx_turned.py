@@ -39,6 +39,11 @@ def _classifier(file: File) -> None:
     file.add("Softmax", file.add("Add", file.last, file.weight(5)))
 
 
+def _padded(file: File) -> None:
+    file.add("Pad", _ints(file, 0, 1, 0, 0, 0, 0, 1, 0))
+    file.add("Gemm", file.add("Reshape", _conv(file, outputs=1), _ints(file, -1, 63)), file.weight(63, 5))
+
+
 def _grey(file: File) -> None:
     """Reshapes of a single channel that are Transposes."""
     file.add("Reshape", _ints(file, -1, 1, 8, 6))
@@ -191,6 +196,7 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         )
         for how, at_once, kinds in (("reshaped", True, ["Unflatten"]), ("unsqueezed", False, ["Unflatten"] * 2))
     },
+    "a pad in front": (MAP, _padded, ["ZeroPad2d", "Conv2d", "Flatten", "Linear"]),
     "an output with its channels last": (MAP, _conv, ["Conv2d"]),
     "a GELU by tanh": (MAP, _written_gelu, ["Conv2d", "GELU"]),
     "a slope a channel": (MAP, lambda f: _written_prelu(f, 0, 0.5, 1, 2), ["Conv2d", "PReLU", "Flatten", "Linear"]),
@@ -208,6 +214,20 @@ def test_a_file_with_channels_last_is_a_network_with_channels_first(name: str, t
         network, found = read_float_onnx(file.save(tmp_path / "float.onnx"))
         assert found == (shape[2], *shape[:2])
         assert [type(layer).__name__ for layer in network.children()] == layers
+
+
+@pytest.mark.parametrize("sizes", [(2, 3, 4), (2, 12), (24, 1)])
+def test_features_that_are_turned_at_once_are_a_map_or_a_signal(sizes: tuple[int, ...], tmp_path: Path) -> None:
+    """As of Keras' Reshape behind a Dense layer, whose channels come last."""
+    file = File((12,))
+    file.add("Relu", file.add("Gemm", file.weight(12, 24)))
+    file.add("Reshape", _ints(file, -1, *sizes))
+    rank = len(sizes) + 1
+    file.add("Transpose", perm=[0, rank - 1, *range(1, rank - 1)])
+    file.add("Conv", file.weight(2, sizes[-1], *[1] * len(sizes[:-1])))
+    network, _ = read_float_onnx(file.save(tmp_path / "float.onnx"))
+    kinds = ["Linear", "ReLU", "FeatureMap", f"Conv{rank - 2}d"]
+    assert [type(layer).__name__ for layer in network.children()] == kinds
 
 
 def test_a_signal_that_is_transposed_at_once_has_its_channels_last(tmp_path: Path) -> None:

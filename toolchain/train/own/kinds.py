@@ -52,6 +52,18 @@ class PositionSlice(nn.Module):
         return x[(slice(None), slice(None), *self.kept)]
 
 
+class FeatureMap(nn.Module):
+    """Features as a signal or a map of the ``sizes`` whose channels lie side by side: (N, C, ...) of (N, ... * C)."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Part the features, and put the channels first."""
+        return x.unflatten(1, (*self.sizes, -1)).movedim(-1, 1)
+
+
 class BlockShuffle(nn.Module):
     """Channels as positions of blocks of the size ``block``; of maps and square blocks a `nn.PixelShuffle`."""
 
@@ -81,7 +93,7 @@ _ADAPTIVE = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, n
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
 FLATTENS = (nn.Flatten, nn.Unflatten)
-MOVES = (BlockShuffle, ChannelSlice, PositionSlice, nn.ChannelShuffle, nn.PixelShuffle, nn.Upsample)
+MOVES = (BlockShuffle, ChannelSlice, FeatureMap, PositionSlice, nn.ChannelShuffle, nn.PixelShuffle, nn.Upsample)
 """Layers that put copies of values into other places; of networks that are quantized after training."""
 LAYERS = (ChannelNorm, *WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, nn.ZeroPad2d, nn.Identity)
 

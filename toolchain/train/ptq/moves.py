@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor, fx, nn
 
-from toolchain.train.own.kinds import ACTIVATIONS, MOVES, BlockShuffle, ChannelSlice, Norm
+from toolchain.train.own.kinds import ACTIVATIONS, MOVES, BlockShuffle, ChannelSlice, FeatureMap, Norm
 from toolchain.train.own.trace import layer_of
 
 
@@ -38,7 +38,7 @@ def _before(layer: nn.Module, move: nn.Module) -> nn.Module | None:
         return None
     if not isinstance(layer, Norm | nn.PReLU) or (isinstance(layer, nn.PReLU) and layer.num_parameters == 1):
         return layer
-    if isinstance(move, ChannelSlice):
+    if isinstance(move, ChannelSlice | FeatureMap):
         return None
     order = _channels(move, len(layer.weight))
     if isinstance(layer, nn.PReLU):

@@ -16,6 +16,7 @@ import torch
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.written_norms import ALONE
 from toolchain.ir.types import Array
+from toolchain.train.own.kinds import FeatureMap
 from toolchain.train.ptq.curves import ALIKE
 from toolchain.train.ptq.onnx_arithmetic import bias_of
 from toolchain.train.ptq.onnx_builder import Builder
@@ -55,7 +56,7 @@ class Turned:
         if node.op == "Reshape" and self._lists(node):
             return None
         if node.op in ("Reshape", "Unsqueeze") and not any(name in self.last for name in node.inputs):
-            return self._position(node)
+            return None if node.op == "Reshape" and self._features(node) else self._position(node)
         if any(name in self.last for name in node.inputs):
             return self._turned(node)
         return node
@@ -154,6 +155,23 @@ class Turned:
             return node
         self.last[node.outputs[0]] = len(wanted)
         return replace(node, op="Reshape", attributes={"shape": [wanted[0], wanted[-1], *wanted[1:-1]]})
+
+    def _features(self, node: OnnxNode) -> bool:
+        """Return whether a Reshape makes of features a signal or a map with channels last, as what reads it tells."""
+        build, wanted = self.build, self._wanted(node)
+        readers = [other for other in build.file.nodes if node.outputs[0] in other.inputs]
+        if len(self.shape(node)) != 2 or len(wanted) not in (3, 4) or {*wanted[1:-1]} == {1} or not readers:
+            return False
+        sizes = build.value(node)[1].reshape(build.sizes(self.shape(node), wanted)).shape[1:]
+        to_first = [0, len(sizes), *range(1, len(sizes))]
+        for reader in readers:
+            turned = reader.op == "Transpose" and list(reader.attributes.get("perm", ())) == to_first
+            row = reader.op == "Unsqueeze" and len(sizes) == 2 and build.integers(reader, "axes", 1) in ([1], [-3])
+            if not turned and not row:
+                return False
+        build.call(node, [FeatureMap(*sizes[:-1])])
+        self.last[node.outputs[0]] = len(wanted)
+        return True
 
     def _wanted(self, node: OnnxNode) -> list[int]:
         """The shape that a Reshape or an Unsqueeze gives what it reads."""
