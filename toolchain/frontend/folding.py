@@ -18,7 +18,7 @@ from toolchain.ir.types import QInt
 _FOLDABLE = """
 Abs Add Cast Ceil Clip Concat Constant ConstantOfShape Div Equal Erf Exp Expand Flatten Floor Gather Gemm HardSigmoid
 Identity Log MatMul Max Min Mod Mul Neg Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu
-Reshape Round Shape Sigmoid Sign Size Slice Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where
+Reshape Round Shape Sigmoid Sign Size Slice Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where
 """
 FOLDABLE = frozenset(_FOLDABLE.split())
 
@@ -78,8 +78,8 @@ def _move_codes(constants: Constants, node: OnnxNode) -> bool:
         codes, scale = codes.transpose(perm), scale.transpose(perm)
     elif node.op != "Identity":
         full = np.broadcast_to(scale, codes.shape)
-        codes = _run(constants, node, codes)
-        scale = _alike(_run(constants, node, full)) if scale.size > 1 else scale.reshape((1,) * codes.ndim)
+        (codes,) = _run(constants, node, codes)
+        scale = _alike(*_run(constants, node, full)) if scale.size > 1 else scale.reshape((1,) * codes.ndim)
     constants.quantized[node.outputs[0]] = QuantConst(
         codes, scale, source.bits, source.signed, (*source.origin, node.own_name)
     )
@@ -115,21 +115,22 @@ def _evaluate(constants: Constants, node: OnnxNode) -> None:
     if node.op not in FOLDABLE or node.domain:
         what, hint = "this operation on constants is not supported", "fold it before: onnxsim, or constant weights"
         raise constants.file.fault(node, *(quantized_otherwise(node.op, node.domain) or (what, hint)))
-    constants.set(node.outputs[0], _run(constants, node))
+    for name, value in zip(node.outputs, _run(constants, node), strict=False):
+        constants.set(name, value)
 
 
-def _run(constants: Constants, node: OnnxNode, first: np.ndarray | None = None) -> np.ndarray:
-    """Run one standard node on its constants; ``first`` replaces its first input."""
+def _run(constants: Constants, node: OnnxNode, first: np.ndarray | None = None) -> list[np.ndarray]:
+    """The outputs of one standard node on its constants; ``first`` replaces its first input."""
     feeds = {name: constants.float32(name) for name in node.inputs if name}
     if first is not None:
         feeds[node.inputs[0]] = first
     try:
-        (result,) = run_node(node.proto, constants.file.opset, feeds)
+        results = run_node(node.proto, constants.file.opset, feeds)
     except (ValueError, TypeError, IndexError, KeyError, RuntimeError, AttributeError) as error:
         raise constants.file.fault(
             node, f"this constant cannot be computed: {error}", "export the model again"
         ) from error
-    return np.asarray(result)
+    return [np.asarray(result) for result in results]
 
 
 def _quantize_linear(constants: Constants, node: OnnxNode) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx import helper
 
 from tests.train.ptq.test_onnx_source import File, _ints, _number
 from toolchain.errors import UserError
@@ -272,6 +273,26 @@ def _row(file: File) -> None:
     file.add("Gemm", file.weight(6, 3))
 
 
+def _column(file: File) -> None:
+    """A pool of Keras over maps of one column, which are made of a row in front of the channels."""
+    file.add("Transpose", file.add("Unsqueeze", _ints(file, 2)), perm=FIRST)
+    file.add("Squeeze", file.add("Conv", file.weight(4, 2, 3, 1), pads=[1, 0, 1, 0]), _ints(file, 3))
+    file.add("Reshape", file.add("Unsqueeze", _ints(file, 1)), _ints(file, -1, 4, 12, 1))
+    file.add("Squeeze", file.add("MaxPool", kernel_shape=[2, 1], strides=[2, 1]), _ints(file, 3))
+    file.add("Add", file.add("Unsqueeze", _ints(file, -1)), file.weight(1, 4, 1, 1))
+    file.add("Squeeze", file.add("ReduceMax", _ints(file, 2, 3)), _ints(file, 2, 3))
+
+
+def _row_enlarged(file: File) -> None:
+    """Conv1DTranspose, of which tf2onnx cuts off what lies beyond."""
+    file.add("Transpose", file.add("Unsqueeze", _ints(file, 1)), perm=FIRST)
+    row = file.add("ConvTranspose", file.weight(2, 3, 1, 3), strides=[1, 2], output_padding=[0, 1])
+    parts = ["starts", "stops"]
+    file.nodes.append(helper.make_node("Split", [_ints(file, 0, 1, 1, 25)], parts, num_outputs=2))
+    file.add("Slice", row, *parts, _ints(file, 2, 3))
+    file.add("Transpose", file.add("Squeeze", _ints(file, 2)), perm=[0, 2, 1])
+
+
 def _row_of_one_channel(file: File) -> None:
     """The Transpose is a Reshape; numbers in front of it, and a mean over the length of the row alone."""
     file.add("Mul", _number(file, 0.5))
@@ -287,6 +308,8 @@ def _row_of_one_channel(file: File) -> None:
     [
         (2, _row, ["ZeroPad2d", "Conv1d", "BatchNorm1d", "ReLU", "MaxPool1d", "ELU", "ZeroPad2d", "Conv1d",
                    "BatchNorm1d", "ZeroPad2d", "AvgPool1d", "AdaptiveMaxPool1d", "Flatten", "Linear"]),
+        (2, _column, ["Conv1d", "MaxPool1d", "BatchNorm1d", "AdaptiveMaxPool1d", "Flatten"]),
+        (2, _row_enlarged, ["Conv1d", "BlockShuffle", "PositionSlice"]),
         (1, _row_of_one_channel, ["BatchNorm1d", "Conv1d", "AdaptiveAvgPool1d", "Flatten", "Linear"]),
     ],
 )  # fmt: skip

@@ -74,7 +74,7 @@ class Builder:
         self.root, self.graph = nn.Module(), fx.Graph()
         self.module = fx.GraphModule(self.root, self.graph)
         self.values: dict[str, tuple[fx.Node, Tensor]] = {}
-        self.rows: set[str] = set()  # signals that the file has as maps of one row
+        self.rows: dict[str, int] = {}  # signals that the file has as maps of one row (2) or column (3): axis of size 1
         self.views: dict[str, str] = {}  # tensors that are others in another order of the file's axes
         self.listed: set[str] = set()  # tensors that the file has as a list of all numbers, which Gathers alone read
         self.halves: dict[str, Half] = {}  # maps of which one axis is reduced

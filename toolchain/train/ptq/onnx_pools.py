@@ -73,18 +73,19 @@ def over_the_map(build: Builder, node: OnnxNode) -> None:
 
     A sum is a mean times the positions.
     """
-    row, half = node.input(0) in build.rows, build.halves.get(node.input(0))
+    row, half = build.rows.get(node.input(0)), build.halves.get(node.input(0))
     if half is not None and half.node.op != node.op:
         raise half.fault(build.file)
     at, x = (half.at, half.x) if half else build.value(node)
-    axes = list(half.axes) if half else list(range(x.dim() + row))  # of the map, as they are left
-    reduced, kept, positions = axes[2:], True, list(range(2, x.dim() + row))
+    rank = x.dim() + (row is not None)
+    axes = list(half.axes) if half else list(range(rank))  # of the map, as they are left
+    reduced, kept, positions = axes[2:], True, list(range(2, rank))
     if node.op.startswith("Reduce"):
         given = build.integers(node, "axes", 1) or range(len(axes))
         reduced = sorted(axes[axis % len(axes)] for axis in given)
         kept = bool(node.attributes.get("keepdims", 1))
     left = axes if kept else [axis for axis in axes if axis not in reduced]
-    done = sorted({*reduced, *(half.reduced if half else ()), *([2] if row else ())})
+    done = sorted({*reduced, *(half.reduced if half else ()), *([row] if row else ())})
     if x.dim() == 4 and len(done) == 1 and done[0] in positions:
         build.halves[node.outputs[0]] = Half(node, at, x, tuple(left), tuple(done))
         return
@@ -103,7 +104,7 @@ def over_the_map(build: Builder, node: OnnxNode) -> None:
         layers.append(scaled(torch.zeros(*x.shape[:2], *after), count, torch.zeros(())))
     build.append(node, layers, at, x)
     if row and kept:
-        build.rows.add(node.outputs[0])
+        build.rows[node.outputs[0]] = row
 
 
 def axes_of(node: OnnxNode, key: str, count: int) -> tuple[int, ...]:

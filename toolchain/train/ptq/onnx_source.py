@@ -84,7 +84,7 @@ def _visit(build: Builder, turned: Turned, node: OnnxNode) -> None:
     elif not fold(build.constants, node):
         read = turned.read(node)
         if read is not None:
-            build.add(as_of_a_signal(build, read) if build.rows.intersection(read.inputs) else read)
+            build.add(as_of_a_signal(build, read) if build.rows.keys() & {*read.inputs} else read)
 
 
 def _demand_same(network: nn.Module, softmax: str, turned: Turned, shape: tuple[int, ...], last: bool) -> None:

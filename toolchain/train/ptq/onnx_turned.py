@@ -39,10 +39,13 @@ class Turned:
         self.build = build
         self.last: dict[str, int] = {build.file.input: len(build.file.shape)} if last else {}  # and their ranks
         self.listed: set[str] = set()  # of ``last``, those that the file has as a list of positions (N * positions, C)
+        self.read_already: set[str] = set()  # what is known before the node that makes it
         self.flat: dict[str, Array] = {}  # flattened ones: for each feature of the file, the network's
 
     def read(self, node: OnnxNode) -> OnnxNode | None:
         """``node`` as it is on tensors with channels first; None where nothing is left to do."""
+        if node.outputs[0] in self.read_already:
+            return None
         if node.inputs and node.inputs[0] in self.build.groups:
             regroup(self.build, node)
             return None
@@ -71,7 +74,7 @@ class Turned:
         curve = self.build.curves.get(node.inputs[0])
         batch, *rest = (self.build.value(node) if curve is None else self.build.tensor(curve.source))[1].shape
         if node.inputs[0] in self.build.rows:
-            rest.insert(1, 1)
+            rest.insert(self.build.rows[node.inputs[0]] - 1, 1)
         return (batch, *rest[1:], rest[0]) if node.inputs[0] in self.last else (batch, *rest)
 
     def _transpose(self, node: OnnxNode) -> None:
@@ -91,25 +94,46 @@ class Turned:
         name = node.outputs[0]
         self.build.view(name, node.inputs[0])
         if node.inputs[0] in self.build.rows:
-            self.build.rows.add(name)
+            self.build.rows[name] = self.build.rows[node.inputs[0]]
         if last:
             self.last[name] = last
 
     def _row(self, node: OnnxNode) -> bool:
-        """Return whether ``node`` makes a map of one row of a signal, or a signal of such a map: another view of it."""
+        """Return whether ``node`` makes a map of one row or column of a signal, or a signal of that: another view."""
         name, build = node.inputs[0], self.build
         if name in build.constants or name in self.flat or name in build.halves:
             return False
-        sizes, row, last = self.shape(node), name in build.rows, name in self.last
+        sizes, single, last = self.shape(node), build.rows.get(name), name in self.last
         given = [axis % 4 for axis in build.integers(node, "axes", 1) or ()]
         position = {*(sizes[1:-1] if last else sizes[2:])} == {1}
-        known = row and len(sizes) == 4 if node.op == "Squeeze" else not row and not position and len(sizes) == 3
-        if not known or given != [1 if last else 2]:
+        known = [2, 3] if node.op == "Unsqueeze" and not position and len(sizes) == 3 and single is None else []
+        if node.op == "Squeeze" and single is not None and len(sizes) == 4:
+            known = [single]
+        found = [axis for axis in known if given == [axis - last]]
+        if node.op == "Unsqueeze" and known and not last and given == [1]:
+            return self._before_channels(node, sizes)
+        if not found:
             return False
         self._view(node, 0)
         if last:
             self.last[node.outputs[0]] = len(sizes) + (1 if node.op == "Unsqueeze" else -1)
-        (build.rows.discard if row else build.rows.add)(node.outputs[0])
+        build.rows.pop(node.outputs[0], None)
+        if node.op == "Unsqueeze":
+            build.rows[node.outputs[0]] = found[0]
+        return True
+
+    def _before_channels(self, node: OnnxNode, sizes: tuple[int, ...]) -> bool:
+        """Return whether (N, 1, C, length) is reshaped to a map of one column at once, as in front of Keras' pools."""
+        build, (_, channels, length) = self.build, sizes
+        readers = [other for other in build.file.nodes if node.outputs[0] in other.inputs]
+        known = [other for other in readers if other.op == "Reshape" and other.input(1) in build.constants]
+        shapes = [build.integers(other, "shape", 1) or [] for other in known]
+        if len(known) != len(readers) or {tuple(shape[1:]) for shape in shapes} != {(channels, length, 1)}:
+            return False
+        for reader in readers:
+            build.view(reader.outputs[0], node.inputs[0])
+            build.rows[reader.outputs[0]] = 3
+            self.read_already.add(reader.outputs[0])
         return True
 
     def _renames(self, node: OnnxNode) -> bool:
