@@ -41,7 +41,7 @@ def as_map(net: Net, x: str, channels: int, length: int, axis: int) -> str:
     """Return the signal ``x`` (1, length, channels) as a map of one row or, for the axis 2, of one column."""
     x = net.add("Unsqueeze", x, net.const([axis], np.int64))
     if channels > 1:
-        return net.add("Transpose", x, perm=[0, 3, 1, 2])
+        return net.add("Transpose", net.quant(x, 6, 0.1), perm=[0, 3, 1, 2])
     return net.add("Reshape", x, net.const([-1, 1, length, 1] if axis == 2 else [-1, 1, 1, length], np.int64))
 
 
@@ -77,3 +77,18 @@ def test_signals_are_read_as_tf2onnx_writes_them(first: str, channels: int, tmp_
     signals = np.random.default_rng(2).normal(0, 1, (6, *model.graph.input.shape)).astype(np.float32)
     found = compare(model, to_integer(model.graph), signals)
     assert (model.layout.axes, found.mismatches) == ("NWC", 0) and found.codes > 0
+
+
+def test_features_that_keras_reshapes_are_a_map_with_a_quantizer_in_between(tmp_path: Path) -> None:
+    """Reshape((2, 2, 3)) behind a Dense layer; onnxruntime quantizes what it makes before it is transposed."""
+    net = Net((1, 5), seed=1)
+    x, ends = net.quant("x", 6, 0.125), [net.const(np.float32(0.25)), net.const(0, np.int8)]
+    x = net.add("MatMul", x, net.quant(net.const(net.rng.normal(0, 0.3, (5, 12))), 4, 0.125))
+    x = net.add("Reshape", net.add("DequantizeLinear", net.add("QuantizeLinear", x, *ends), *ends),
+                net.const([-1, 2, 2, 3], np.int64))  # fmt: skip
+    x = net.add("DequantizeLinear", net.add("QuantizeLinear", x, *ends), *ends)
+    x = net.conv(net.add("Transpose", x, perm=[0, 3, 1, 2]), net.weight(4, 3, 2, 2))
+    model = read_qonnx(net.save(tmp_path / "net.onnx", x))
+    features = np.random.default_rng(2).normal(0, 1, (6, 1, 1, 5)).astype(np.float32)
+    found = compare(model, to_integer(model.graph), features)
+    assert found.mismatches == 0 and found.codes > 0

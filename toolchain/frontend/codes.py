@@ -13,7 +13,7 @@ import numpy as np
 
 from toolchain.errors import UserError
 from toolchain.frontend.layout import Tensor
-from toolchain.frontend.moves import by_head, materialized, moved_shape
+from toolchain.frontend.moves import by_head, materialized, moved_on, moved_shape
 from toolchain.frontend.onnx_file import OnnxNode
 from toolchain.frontend.reader import Codes, Integers, Moved, Reader
 from toolchain.ir.ops.model import Affine
@@ -151,7 +151,9 @@ def read_before_move(reader: Reader, node: OnnxNode, read: Callable[[Reader, Onn
     """
     name, result = node.inputs[0], node.outputs[0]
     moved = reader.moved.get(name)
-    if moved is None or (not by_head(moved) and _settled(reader, node, name, moved)):
+    if moved is None:
+        return False
+    if not by_head(moved) and not moved_on(reader, node) and _settled(reader, node, name, moved):
         return False
     _define(reader, name, moved.source, moved.integers)
     try:

@@ -57,6 +57,7 @@ def first_orders(file: OnnxFile, constants: Constants, *, transposed: bool = Fal
                 found.add(True)
             elif node.is_quant or node.is_threshold or node.op in ANY_ORDER or node.op == "Pad":
                 names += [name for name in node.outputs if name not in seen]
+                rows |= {name: rows[node.inputs[0]] for name in node.outputs if node.inputs[0] in rows}
                 seen.update(node.outputs)
             elif node.op != "Shape" or not transposed:
                 found.add(False)

@@ -116,6 +116,16 @@ def padded_layout(padded: Padded) -> Layout:
     return Layout(MOVED, layout.shape, tuple(layout.to_ir(index[None]).ravel().tolist()))
 
 
+def moved_on(reader: Reader, node: OnnxNode) -> bool:
+    """Return whether a Transpose alone reads what ``node`` makes, perhaps behind quantizers and others like them."""
+    while node.op != "Transpose":
+        readers = reader.consumers.get(node.outputs[0], [])
+        if len(readers) != 1 or not (node.is_quant or node.op in _BETWEEN):
+            return False
+        (node,) = readers
+    return True
+
+
 def _map_reader(reader: Reader, node: OnnxNode) -> OnnxNode | None:
     """The operation on maps that ``node`` is, or that alone reads what it makes, perhaps behind others like it."""
     while node.op not in MAP_OPS:
