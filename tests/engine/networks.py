@@ -211,6 +211,19 @@ def reduced_joins(seed: int = 0, size: int = 7) -> Graph:
     return net.graph(net.matvec(x, 6))
 
 
+def unlike_joins(seed: int = 0, size: int = 6) -> Graph:
+    """Maps of unlike parts, or of none, added and multiplied: behind a pool, behind a requantizer, and as they are."""
+    net = Builder((size, size, 5), 8, signed=True, seed=seed)
+    x = conv(net, net.input, 16, 3)
+    one, other = net.concat(conv(net, x, 9, 1), conv(net, x, 7, 3)), net.concat(conv(net, x, 5, 1), conv(net, x, 11, 1))
+    alone = net.mulshift(net.add(one, other), 8, per_channel=False)
+    y = net.mulshift(net.add(one, net.pool(net.window(x), 9)), 8, signed=True, per_channel=False)
+    z = net.mulshift(net.multiply(net.mulshift(other, 8), x), 8, per_channel=False)
+    gate = net.mulshift(net.matvec(net.mulshift(net.global_sum(z), 8), 16), 8)
+    z = shifted(net, net.multiply(alone, gate), -77, shift=20, per_channel=False)
+    return net.graph(net.matvec(net.concat(conv(net, y, 8, 1), conv(net, z, 8, 1)), 6))
+
+
 def twice_read(seed: int = 0, size: int = 9) -> Graph:
     """A map beside its own convolution, positions as tokens, and a global sum of a single position."""
     net = Builder((size, size, 3), 8, seed=seed)

@@ -20,6 +20,7 @@ from tests.engine.networks import (
     residual_blocks,
     twice_read,
     two_heads,
+    unlike_joins,
     wide_pads,
     zero_points,
 )
@@ -106,6 +107,17 @@ def test_functions_of_one_code_change_no_answer(tile_depth: int) -> None:
     assert {*tables} == {(False, False), (True, False), (True, True)}
     assert {s.tiles > 1 for s in found.schedules if s.p.first and s.p.first.curve} >= {tile_depth == 40}
     check(graph, found)
+
+
+def test_maps_of_unlike_parts_are_added_and_multiplied() -> None:
+    """A convolution puts the channels of one where the other has them, which may be joined or not."""
+    network = cut(unlike_joins())
+    moved = [p for p in network.passes if p.merge is not None and p.conv is not None]
+    assert {(p.spread is not None, p.kept is not None) for p in moved} == {(True, True), (True, False), (False, True)}
+    found = program(network, engine_for([network], tile_depth=256), {})
+
+    check(unlike_joins(), found)
+    assert drive_passes(EngineSim(unlike_joins(), found)).mismatches == 0
 
 
 @pytest.mark.parametrize("banks", [{}, {"bank_words": 1024, "small_words": 64}], ids=["memory", "chip"])

@@ -180,13 +180,6 @@ def _joined_with_signs(net: Builder) -> Value:
     return net.matvec(net.concat(x, net.mulshift(net.conv(x, 8), 8, signed=True)), 5)
 
 
-def _joined_and_added(net: Builder) -> Value:
-    both = net.concat(*_maps(net))
-    alone = net.mulshift(net.conv(net.input, 16), 8)
-    x = net.mulshift(net.add(both, net.pool(net.window(alone), 9)), 8, per_channel=False)
-    return net.matvec(net.mulshift(net.add(x, alone), 8, per_channel=False), 5)
-
-
 def _read_twice(net: Builder) -> Value:
     window = net.window(_maps(net)[0])
     both = net.mulshift(net.depthwise(window, 9), 8), net.mulshift(net.matvec(window, 8), 8)
@@ -202,7 +195,6 @@ def _read_twice(net: Builder) -> Value:
             lambda net: net.upsample(net.concat(*_maps(net))), "Upsample",
             "the answer is made of a joined map, channel by channel",
         ),
-        (_joined_and_added, "Window", "it adds or multiplies maps of which one is joined, or both in unlike parts"),
         (
             lambda net: net.matvec(net.upsample(_maps(net)[0], edges=(1, 0, 0, 1)), 5), "Upsample",
             "it repeats positions beyond the map's edges",

@@ -13,7 +13,7 @@ from toolchain.engine.hosts import answer_names
 from toolchain.engine.joined import Joined
 from toolchain.engine.layers import Convolution, Cut, Merge, Pass, Requant, Sliding, Slot
 from toolchain.engine.limits import refused, too_wide
-from toolchain.engine.requants import of_channels, untied, untied_merge
+from toolchain.engine.requants import of_channels, of_raised, untied, untied_merge
 from toolchain.engine.shape import BEAT_BITS
 from toolchain.engine.stored_codes import Coder
 from toolchain.errors import UserError
@@ -39,8 +39,6 @@ UNQUANTIZED = "its sums are not quantized"
 _AVERAGE = "put a quantizer behind it"
 
 _OF_ONE_QUANTIZER = "its result has no quantizer common to all channels"
-
-ADDED = "it adds or multiplies maps of which one is joined, or both in unlike parts"
 
 RESHAPED = "it reads a flattened map, which only products do"
 
@@ -254,7 +252,7 @@ class _Cutter:
         if conv is None:
             self._demand_shape(node, source)
             if merge is not None and not (join is added is None or (join is not None and join.is_like(added))):
-                raise refused(node, ADDED)
+                conv, first = self._rearranged(source, first)
         self._keep(node, value, join if conv is None else added)
         found = Pass(
             name=node.origin[0] if node.origin else node.name,
@@ -275,6 +273,18 @@ class _Cutter:
             return found if join is None else join.widened(found)
         found = found if join is None else join.convolved(found, conv)
         return found if added is None else added.fanned(found)
+
+    def _rearranged(self, source: Value, first: Requant | None) -> tuple[Convolution, Requant]:
+        """A convolution that makes the channels of ``source`` anew, where others want them, and ``first`` behind it.
+
+        Its weights are as large as others: sums as small as codes would have all requantizers take wide factors.
+        """
+        weights = (node.weight for node in self.graph.nodes if isinstance(node, MatVec))
+        bits = max(0, max(int(np.abs(weight).max()).bit_length() for weight in weights) - 1)
+        ones = np.ones(source.shape[2], dtype=np.int64)
+        if first is None:
+            first = Requant(ones, 0 * ones, 0, *self.coded.ranges[source.name], self.coded.form(source))
+        return Convolution(np.diag(ones << bits)[:, None, None]), of_raised(first, bits)
 
     def _demand_shape(self, node: Node, value: Value) -> None:
         """Demand that the stored map that ``value`` names lies in memory as ``value`` does: with the same channels."""

@@ -48,6 +48,12 @@ def requant_of(node: MulShift | Threshold, value: Value, reach: Range, form: Sto
     return Requant(muls[1], adds[1], lines.shift, lines.low, lines.high, form, below)
 
 
+def of_raised(requant: Requant, bits: int) -> Requant:
+    """Return ``requant`` of sums that are 2**bits times as large."""
+    below = requant.below and Bend(requant.below.mul, requant.below.add << bits, requant.below.knee << bits)
+    return replace(requant, add=requant.add << bits, shift=requant.shift + bits, below=below)
+
+
 def untied(node: Node, requant: Requant, reach: Range, other: Stored | None) -> Requant:
     """Return ``requant`` of sums in ``reach`` with a rounding that is right once an odd zero point is added.
 
