@@ -28,7 +28,7 @@ from toolchain.lowering.pipeline import to_integer
 from toolchain.train.efficientnet import PIXELS, InvertedBottleneck
 from toolchain.train.inputs import PixelMap
 from toolchain.train.models import build
-from toolchain.train.own.kinds import Abs, BlockShuffle, ChannelNorm, ChannelSlice, PositionSlice
+from toolchain.train.own.kinds import Abs, BlockShuffle, ChannelNorm, ChannelSlice, LinearUpsample, PositionSlice
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.graph import layer_graph, places
 from toolchain.train.ptq.parts import Store
@@ -175,7 +175,7 @@ def _decoder() -> nn.Module:
     """Smooth functions, features as a map, a transposed convolution as it is read, what stands behind its moves."""
     code = [nn.Conv2d(3, 4, 2, 2), nn.Softplus(), nn.Flatten(), nn.Linear(64, 12), Abs(), nn.Unflatten(1, (3, 2, 2))]
     moves = [nn.ChannelShuffle(4), BlockShuffle(2, 4), PositionSlice(range(1, 5), range(2, 10))]
-    behind = [nn.BatchNorm2d(2), nn.PReLU(2), nn.Flatten(), nn.Linear(64, 5)]
+    behind = [nn.BatchNorm2d(2), nn.PReLU(2), LinearUpsample(2, 1), nn.Flatten(), nn.Linear(128, 5)]
     return _settled(nn.Sequential(*code, nn.Conv2d(3, 16, 2, padding=1), *moves, *behind))
 
 

@@ -475,6 +475,16 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         lambda f: f.add("ConvTranspose", f.weight(2, 3, 3), f.weight(3), strides=[2], auto_pad="SAME_UPPER"),
         ["ZeroPad2d", "Conv1d", "BlockShuffle"],
     ),
+    "resize, linear": (
+        MAP,
+        lambda f: _resize(f, mode="linear", coordinate_transformation_mode="pytorch_half_pixel"),
+        ["LinearUpsample"],
+    ),
+    "resize, linear, a signal": (
+        SIGNAL,
+        lambda f: f.add("Resize", "", f.constant(np.float32([1, 1, 3])), mode="linear"),
+        ["LinearUpsample"],
+    ),
     "resize, a signal": (
         SIGNAL,
         lambda f: f.add("Resize", "", f.constant(np.float32([1, 1, 2]))),
@@ -553,8 +563,8 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
         (MAP, lambda f: f.add("Reshape", _ints(f, 0, 2, 1, 8, 8)),
          "it parts the channels of (2, 2, 8, 8) into 2 groups [float.onnx, node 'reshape0' (Reshape)]; shuffle them, "
          "or flatten to (N, features); export builds it in a network that is quantized elsewhere"),
-        (MAP, lambda f: _resize(f, mode="linear"),
-         "it makes other values than a map has [float.onnx, node 'resize0' (Resize)]; enlarge a map, mode='nearest'"),
+        (MAP, lambda f: _resize(f, mode="linear", coordinate_transformation_mode="align_corners"),
+         "it makes other values than a map has [float.onnx, node 'resize0' (Resize)]; enlarge a map, mode='nearest', "),
         (MAP, lambda f: _resize(f, coordinate_transformation_mode="asymmetric", nearest_mode="ceil"),
          "nearest pixels that are not 2 copies of each along H [float.onnx, node 'resize0' (Resize)]; use coordina"),
         (MAP, lambda f: f.add("Slice", _ints(f, 7), _ints(f, -9), _ints(f, 2), _ints(f, -1)),

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from toolchain.errors import UserError
@@ -52,6 +53,19 @@ class PositionSlice(nn.Module):
         return x[(slice(None), slice(None), *self.kept)]
 
 
+class LinearUpsample(nn.Module):
+    """Enlarges a signal or a map by whole ``factors``: means of two neighbours along each axis, its edges repeated."""
+
+    def __init__(self, *factors: int) -> None:
+        super().__init__()
+        self.factors = tuple(map(float, factors))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge it."""
+        mode = "linear" if len(self.factors) == 1 else "bilinear"
+        return functional.interpolate(x, scale_factor=self.factors, mode=mode, align_corners=False)
+
+
 class FeatureMap(nn.Module):
     """Features as a signal or a map of the ``sizes`` whose channels lie side by side: (N, C, ...) of (N, ... * C)."""
 
@@ -95,6 +109,8 @@ WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d,
 FLATTENS = (nn.Flatten, nn.Unflatten)
 MOVES = (BlockShuffle, ChannelSlice, FeatureMap, PositionSlice, nn.ChannelShuffle, nn.PixelShuffle, nn.Upsample)
 """Layers that put copies of values into other places; of networks that are quantized after training."""
+OF_FILES = (*MOVES, LinearUpsample)
+"""Layers that networks have which are quantized after training, and no others."""
 LAYERS = (ChannelNorm, *WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, nn.ZeroPad2d, nn.Identity)
 
 

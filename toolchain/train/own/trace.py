@@ -20,7 +20,7 @@ from toolchain.train.own.fixed_weights import fix_weights
 from toolchain.train.own.kinds import (
     FLATTENS,
     LAYERS,
-    MOVES,
+    OF_FILES,
     WITH_WEIGHTS,
     Weighted,
     check_layer,
@@ -145,7 +145,7 @@ class _Rewriter:
         assert called is not None
         where, layer = f"layer '{name}'", with_zero_pads(f"layer '{name}'", called)
         brevitas = type(layer).__module__.startswith("brevitas.nn")
-        if not isinstance(layer, (*LAYERS, *MOVES) if self.copies else LAYERS) and not brevitas:
+        if not isinstance(layer, (*LAYERS, *OF_FILES) if self.copies else LAYERS) and not brevitas:
             kind = type(layer).__name__
             hint = f"{hint_for(kind)}{OR_ITS_FILE if self.copies and kind == 'LayerNorm' else ''}"
             raise UserError(f"{with_article(kind)} cannot be built", where=where, hint=hint)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from toolchain.errors import UserError, first_line
-from toolchain.train.own.kinds import LAYERS, MOVES
+from toolchain.train.own.kinds import LAYERS, OF_FILES
 from toolchain.train.own.twins import has_twin
 
 
@@ -28,7 +28,7 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Return whether ``m`` is a layer: PyTorch's, Brevitas', or made from these with the same forward."""
-        kinds = [kind for kind in (*LAYERS, *MOVES) if isinstance(m, kind)]
+        kinds = [kind for kind in (*LAYERS, *OF_FILES) if isinstance(m, kind)]
         same = any(type(m).forward is kind.forward for kind in kinds)
         brevitas = type(m).__module__.startswith("brevitas.nn")
         return same or brevitas or super().is_leaf_module(m, module_qualified_name)

@@ -21,6 +21,7 @@ from toolchain.train.own.kinds import (
     POOLS,
     SMOOTH,
     ChannelNorm,
+    LinearUpsample,
     Norm,
     Weighted,
     is_positive,
@@ -30,7 +31,7 @@ from toolchain.train.ptq.moves import put_before_moves
 from toolchain.train.shrink import over_length
 
 RELU = (nn.ReLU, nn.ReLU6)
-_ON_CODES = (ChannelNorm, nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
+_ON_CODES = (ChannelNorm, LinearUpsample, nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
 """Layers that read codes."""
 RESHAPING = (*FLATTENS, *MOVES, nn.Identity)
 """Layers that move values, behind which nothing quantizes: what they read holds codes."""
@@ -101,7 +102,7 @@ def places(graph: fx.GraphModule, pixels: bool, tables: bool = True) -> dict[fx.
             codes |= {source, *moved}
         if (node.op == "placeholder" and pixels) or (isinstance(layer, KEEPING) and input_of(node) in codes):
             codes.add(node)
-        inherits = isinstance(layer, (*KEEPING, *AVERAGING)) or node.op == "call_function"
+        inherits = isinstance(layer, (*KEEPING, *AVERAGING, LinearUpsample)) or node.op == "call_function"
         if is_positive(layer) or (inherits and all(source in positive for source in node.all_input_nodes)):
             positive.add(node)
     order = {node: index for index, node in enumerate(graph.graph.nodes)}

@@ -34,8 +34,6 @@ def put_before_moves(graph: fx.GraphModule) -> None:
 
 def _before(layer: nn.Module, move: nn.Module) -> nn.Module | None:
     """The layer that does in front of ``move`` what ``layer`` does behind it; None where there is none."""
-    if isinstance(move, nn.Upsample) and move.mode != "nearest":
-        return None
     if not isinstance(layer, Norm | nn.PReLU) or (isinstance(layer, nn.PReLU) and layer.num_parameters == 1):
         return layer
     if isinstance(move, ChannelSlice | FeatureMap):

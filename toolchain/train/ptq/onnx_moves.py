@@ -8,8 +8,8 @@ import numpy as np
 from torch import nn
 
 from toolchain.frontend.onnx_file import OnnxNode, text_of
-from toolchain.frontend.resize import demand_copies, resized
-from toolchain.train.own.kinds import ChannelSlice, PositionSlice
+from toolchain.frontend.resize import LINEAR, demand_copies, resized
+from toolchain.train.own.kinds import ChannelSlice, LinearUpsample, PositionSlice
 from toolchain.train.own.twins import reshaped
 from toolchain.train.ptq.onnx_builder import Builder, Grouped
 
@@ -72,20 +72,26 @@ def _take(build: Builder, node: OnnxNode, kept: dict[int, range], sizes: list[in
 
 
 def resize(build: Builder, node: OnnxNode) -> None:
-    """Copies of every position of a map, by whole factors."""
+    """Copies of every position of a signal or a map, or means of two between them, by whole factors."""
     _, x = build.value(node)
-    if text_of(node, "mode", "nearest") != "nearest" or x.dim() not in (3, 4):
-        raise build.file.fault(node, "it makes other values than a map has", "enlarge a map, mode='nearest'")
+    mode = text_of(node, "mode", "nearest")
+    where = text_of(node, "coordinate_transformation_mode", "half_pixel")
+    means = mode in ("linear", "bilinear") and LINEAR.get(where) == "half_pixel" and build.file.opset > 10
+    if (mode != "nearest" and not means) or node.attributes.get("antialias", 0) or x.dim() not in (3, 4):
+        hint = "enlarge a map, mode='nearest', or 'linear' with half_pixel coordinates"
+        raise build.file.fault(node, "it makes other values than a map has", hint)
     shape = (max(build.file.shape[0], 1), *x.shape[1:])
     sizes, scales = resized(build.file, node, shape, lambda index, _: _numbers(build, node, index))
     factors = [new // old for old, new in zip(shape, sizes, strict=True)]
     whole = [old * factor for old, factor in zip(shape, factors, strict=True)] == sizes
     if factors[:2] != [1, 1] or min(factors) < 1 or not whole:
         what = f"it makes {tuple(sizes[1:])} of {tuple(x.shape[1:])}"
-        raise build.file.fault(node, what, "enlarge height and width by whole factors, mode='nearest'")
+        raise build.file.fault(node, what, "enlarge height and width by whole factors")
     for axis, name in zip(range(2, x.dim()), "HW"[4 - x.dim() :], strict=True):
-        demand_copies(build.file, node, x.shape[axis], sizes[axis], scales[axis], name)
-    layer = nn.Upsample(scale_factor=tuple(factors[2:]))  # type: ignore[arg-type]
+        if not means:
+            demand_copies(build.file, node, x.shape[axis], sizes[axis], scales[axis], name)
+    by = tuple(factors[2:])
+    layer = LinearUpsample(*by) if means else nn.Upsample(scale_factor=by)  # type: ignore[arg-type]
     build.call(node, [] if set(factors[2:]) == {1} else [layer])
 
 
