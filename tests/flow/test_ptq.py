@@ -175,8 +175,10 @@ def _decoder() -> nn.Module:
     """Smooth functions, features as a map, a transposed convolution as it is read, what stands behind its moves."""
     code = [nn.Conv2d(3, 4, 2, 2), nn.Softplus(), nn.Flatten(), nn.Linear(64, 12), Abs(), nn.Unflatten(1, (3, 2, 2))]
     moves = [nn.ChannelShuffle(4), BlockShuffle(2, 4), PositionSlice(range(1, 5), range(2, 10))]
-    behind = [nn.BatchNorm2d(2), nn.PReLU(2), LinearUpsample(2, 1), nn.Flatten(), nn.Linear(128, 5)]
-    return _settled(nn.Sequential(*code, nn.Conv2d(3, 16, 2, padding=1), *moves, *behind))
+    behind = [nn.BatchNorm2d(2), nn.PReLU(2), LinearUpsample(2, 1), nn.PixelUnshuffle(2), nn.Conv2d(8, 2, 1)]
+    return _settled(
+        nn.Sequential(*code, nn.Conv2d(3, 16, 2, padding=1), *moves, *behind, nn.Flatten(), nn.Linear(32, 5))
+    )
 
 
 def _tied() -> nn.Module:

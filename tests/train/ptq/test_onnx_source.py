@@ -458,6 +458,11 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         lambda f: (f.add("Conv", f.weight(8, 2, 1, 1)), f.add("DepthToSpace", blocksize=2)),
         ["Conv2d", "ChannelShuffle", "PixelShuffle"],
     ),
+    "space to depth": (
+        MAP,
+        lambda f: f.add("SpaceToDepth", blocksize=2),
+        ["PixelUnshuffle", "ChannelShuffle"],
+    ),
     "transposed": (
         MAP,
         lambda f: f.add("ConvTranspose", f.weight(2, 3, 2, 2), f.weight(3), strides=[2, 2]),

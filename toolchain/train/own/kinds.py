@@ -107,7 +107,16 @@ _ADAPTIVE = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, n
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
 FLATTENS = (nn.Flatten, nn.Unflatten)
-MOVES = (BlockShuffle, ChannelSlice, FeatureMap, PositionSlice, nn.ChannelShuffle, nn.PixelShuffle, nn.Upsample)
+MOVES = (
+    BlockShuffle,
+    ChannelSlice,
+    FeatureMap,
+    PositionSlice,
+    nn.ChannelShuffle,
+    nn.PixelShuffle,
+    nn.PixelUnshuffle,
+    nn.Upsample,
+)
 """Layers that put copies of values into other places; of networks that are quantized after training."""
 OF_FILES = (*MOVES, LinearUpsample)
 """Layers that networks have which are quantized after training, and no others."""

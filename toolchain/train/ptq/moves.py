@@ -36,7 +36,7 @@ def _before(layer: nn.Module, move: nn.Module) -> nn.Module | None:
     """The layer that does in front of ``move`` what ``layer`` does behind it; None where there is none."""
     if not isinstance(layer, Norm | nn.PReLU) or (isinstance(layer, nn.PReLU) and layer.num_parameters == 1):
         return layer
-    if isinstance(move, ChannelSlice | FeatureMap):
+    if isinstance(move, ChannelSlice | FeatureMap | nn.PixelUnshuffle):
         return None
     order = _channels(move, len(layer.weight))
     if isinstance(layer, nn.PReLU):

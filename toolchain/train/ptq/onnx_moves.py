@@ -107,6 +107,14 @@ def depth_to_space(build: Builder, node: OnnxNode) -> None:
     build.call(node, [*([nn.ChannelShuffle(block**2)] if apart else []), nn.PixelShuffle(block)])
 
 
+def space_to_depth(build: Builder, node: OnnxNode) -> None:
+    """Channels from blocks of positions, those of a position side by side."""
+    _, x = build.value(node)
+    block = int(node.attributes["blocksize"])
+    apart = x.shape[1] > 1 and block > 1
+    build.call(node, [nn.PixelUnshuffle(block), *([nn.ChannelShuffle(x.shape[1])] if apart else [])])
+
+
 def group(build: Builder, node: OnnxNode, shape: tuple[int, ...]) -> bool:
     """Let a Reshape to ``shape`` part the channels of what it reads into groups; return whether it does."""
     at, x = build.value(node)

@@ -311,6 +311,7 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Slice": moves.cut,
     **dict.fromkeys(("Resize", "Upsample"), moves.resize),
     "DepthToSpace": moves.depth_to_space,
+    "SpaceToDepth": moves.space_to_depth,
     "Pad": _pad,
     "Expand": _expand,
     "Identity": _pass,
