@@ -549,6 +549,24 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
     assert [type(layer) for layer in network.children()] == [torch.nn.AdaptiveAvgPool2d, torch.nn.Flatten]
 
 
+def test_a_classifier_of_skl2onnx_is_read_as_far_as_its_probabilities(tmp_path: Path) -> None:
+    """A Scaler and layers; the label beside the probabilities is the host's."""
+    file = File((3,))
+    scales = {"offset": [0.5, 0.0, -1.0], "scale": [2.0]}
+    file.nodes.append(helper.make_node("Scaler", ["x"], ["scaled"], domain="ai.onnx.ml", **scales))
+    file.nodes.append(helper.make_node("MatMul", ["scaled", file.weight(3, 4)], ["sums"]))
+    file.nodes.append(helper.make_node("Softmax", ["sums"], ["shares"], axis=-1))
+    file.nodes.append(helper.make_node("ArgMax", ["shares"], ["label"], axis=1, keepdims=0))
+    file.last = "shares"
+    path = file.save(tmp_path / "float.onnx")
+    model = onnx.load(path)
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    model.graph.output.insert(0, helper.make_tensor_value_info("label", TensorProto.INT64, None))
+    onnx.save(model, path)
+    network, _ = read_float_onnx(path)
+    assert [type(layer) for layer in network.children()] == [torch.nn.BatchNorm1d, torch.nn.Linear]
+
+
 @pytest.mark.parametrize(
     ("shape", "make", "message"),
     [

@@ -96,6 +96,15 @@ def _with_constant(build: Builder, node: OnnxNode) -> None:
     build.append(node, [scaled(x, scale, offset)], at, x)
 
 
+def scaler(build: Builder, node: OnnxNode) -> None:
+    """The Scaler of skl2onnx: features less their offsets, times their scales."""
+    at, x = build.value(node)
+    offset, scale = (each_channel(torch.tensor(node.attributes[key]), x) for key in ("offset", "scale"))
+    if offset is None or scale is None or x.dim() != 2:
+        raise build.file.fault(node, f"a Scaler of {tuple(x.shape)}", "scale features")
+    build.append(node, [scaled(x, scale, -offset * scale)], at, x)
+
+
 def each_channel(constant: Tensor, x: Tensor) -> Tensor | None:
     """A constant as one number for each channel of ``x``; None where others have numbers too."""
     shape = (1,) * (x.dim() - constant.dim()) + tuple(constant.shape)

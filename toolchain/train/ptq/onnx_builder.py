@@ -117,10 +117,11 @@ class Builder:
 
     def _demand(self, node: OnnxNode) -> None:
         """Add the layers of ``node``, which is of an operation that has some."""
-        if node.op not in self.operations or node.domain:
+        name = f"{node.domain}.{node.op}".lstrip(".")
+        if name not in self.operations:
             plain = f"{node.op} cannot be quantized after training", hint_for(node.op)
             raise self.file.fault(node, *(unknown_to_onnx(node.op, node.domain) or plain))
-        self.operations[node.op](self, node)
+        self.operations[name](self, node)
 
     def call(self, node: OnnxNode, layers: list[nn.Module], name: str = "") -> None:
         """Let ``layers``, one after the other, make the node's output."""

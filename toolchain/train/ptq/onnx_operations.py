@@ -282,6 +282,7 @@ OPERATIONS: dict[str, Callable[[Builder, OnnxNode], None]] = {
     "Sum": arithmetic.add,
     "Sub": arithmetic.subtract,
     "Pow": arithmetic.power,
+    "ai.onnx.ml.Scaler": arithmetic.scaler,
     **dict.fromkeys(("Max", "Min"), arithmetic.bound),
     "Div": arithmetic.divide,
     "Concat": _concat,

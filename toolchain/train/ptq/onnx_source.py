@@ -10,12 +10,14 @@ import shlex
 from pathlib import Path
 
 import torch
+from onnx import TensorProto
 from torch import nn
 
 from toolchain.errors import UserError
 from toolchain.frontend.constants import Constants, asked_sizes
 from toolchain.frontend.execute import execute_float
 from toolchain.frontend.folding import fold
+from toolchain.frontend.host_part import ending_at
 from toolchain.frontend.input_order import first_orders
 from toolchain.frontend.onnx_file import CODE_OPS, OnnxFile, OnnxNode, load_onnx
 from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
@@ -37,12 +39,14 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
         raise UserError(
             "the file is quantized already", where=path.name, hint=shlex.join(["fpgaflow", "export", str(path)])
         )
+    file = _without_labels(file)
     if len(file.outputs) > 1:
         names = ", ".join(f"'{name}'" for name in file.outputs)
         raise UserError(
             f"the network has {len(file.outputs)} outputs, {names}, and one is quantized by its classes",
             where=path.name,
-            hint="quantize it elsewhere (onnxruntime, Brevitas) and export that file, which may have several",
+            hint="quantize it elsewhere (onnxruntime, Brevitas) and export that file, which may have several; "
+            "skl2onnx writes one tensor of probabilities with options={'zipmap': False}",
         )
     if file.integer is not None:
         raise UserError("the network's input is of integers", where=path.name, hint="export a float network")
@@ -53,6 +57,13 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
     network = _network(build, turned)
     _demand_same(network, build.left_out, turned, shape, last)
     return network, shape
+
+
+def _without_labels(file: OnnxFile) -> OnnxFile:
+    """``file`` as far as the only output that is a tensor of real numbers, beside which skl2onnx puts the label."""
+    kinds = {value.name: value.type.tensor_type.elem_type for value in file.model.graph.output}
+    real = [name for name in file.outputs if kinds.get(name) == TensorProto.FLOAT]
+    return ending_at(file, real) if len(real) == 1 else file
 
 
 def has_channels_last(path: Path) -> bool:
