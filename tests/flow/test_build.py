@@ -235,13 +235,19 @@ def test_an_hls4ml_project_of_another_plan_is_left_out_and_named(run: Call, tmp_
 
 
 @pytest.mark.needs_gxx
-def test_hls_that_was_changed_by_hand_is_simulated_before_it_is_reported(run: Call, tmp_path: Path) -> None:
+def test_hls_that_was_changed_by_hand_is_simulated_before_it_is_reported_and_is_named(
+    run: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert run(*EXPORT)[0] == 0
     source = next((tmp_path / "b" / "hls" / "src" / "units").iterdir())
     source.write_text(source.read_text() + "// mine\n")
     code, _, error = run("report", "b")
     assert (code, error) == (2, "hls/ was changed after it was simulated [b]; run 'fpgaflow simulate' again")
     assert run("simulate", "b", "--images", "x.npy")[0] == run("report", "b")[0] == 0
+    changed = f"changed since generated: {source.relative_to(tmp_path / 'b' / 'hls')} in hls/; "
+    note = changed + "proven is only what the C simulation runs of them"
+    assert note in json.loads((tmp_path / "b" / "report.json").read_text())["notes"]
+    assert run("deploy", "b", "--images", "x.npy")[0] == 0 and note in caplog.messages
 
     code, _, error = run("generate", "b")
     assert code == 2

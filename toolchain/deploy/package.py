@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import shutil
 import zipfile
@@ -27,7 +28,7 @@ from toolchain.files import digest_bytes, replace_folder, write_bytes, write_fil
 from toolchain.flow.build import FIRST, REST, Build
 from toolchain.flow.engine import MEMORY, Engine
 from toolchain.flow.options import Check
-from toolchain.flow.project import MANIFEST, demand_own, foreign, seal
+from toolchain.flow.project import MANIFEST, change_notes, demand_own, foreign, seal
 from toolchain.flow.records import ManifestRecord, ModelRecord, read_record
 from toolchain.flow.simulate import demand_exact
 from toolchain.flow.stages import report
@@ -46,6 +47,8 @@ FOLDER, BOARD, ARCHIVE = "deploy", "board", "deploy.zip"
 NETWORK, SAMPLES, DRIVER = "network.json", "samples.npz", "accelerator.py"
 SAMPLE_BYTES = 1 << 22
 MOST_SAMPLES = 256
+
+log = logging.getLogger(__name__)
 
 _STAMP = (2000, 1, 1, 0, 0, 0)  # the time of every file in the archive: equal builds have equal archives
 
@@ -127,6 +130,8 @@ def deploy(build: Build, check: Check, *, overwrite: bool = False) -> Path:
         VerificationError: the build is not exact.
     """
     found, target = deployable(build), build.folder / FOLDER
+    for note in change_notes(build.project):
+        log.warning("%s", note)
     contents = script_files(found) | board_files(build, found, check)
     design = found.facts["design"]
     same = (target / MANIFEST).is_file() and read_record(ManifestRecord, target / MANIFEST).design == design

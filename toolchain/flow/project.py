@@ -17,10 +17,14 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Project:
-    """The ``files`` of hls/ by path as they are now, and the digest of the ``design`` that they were made of."""
+    """The ``files`` of hls/ by path as they are now, and the digest of the ``design`` that they were made of.
+
+    ``changed`` are the paths of those that are not as they were generated.
+    """
 
     design: str
     files: Mapping[str, bytes]
+    changed: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -56,9 +60,20 @@ def read_project(folder: Path, made_by: str) -> Project:
     if outside:
         raise UserError(f"the path {outside[0]!r} leads out of the folder", where=str(folder / MANIFEST))
     try:
-        return Project(record.design, {path: (folder / path).read_bytes() for path in record.files})
+        files = {path: (folder / path).read_bytes() for path in record.files}
     except FileNotFoundError as error:
         raise UserError("no such file", where=str(error.filename), hint=f"run '{made_by}' again") from error
+    changed = tuple(path for path, content in files.items() if digest_bytes(content) != record.files[path])
+    return Project(record.design, files, changed)
+
+
+def change_notes(project: Project) -> list[str]:
+    """What is to be told of a ``project`` that a person has changed: most of host/, tb/ and scripts is never run."""
+    if not project.changed:
+        return []
+    more = len(project.changed) - 1
+    what = f"{project.changed[0]}{f' and {more} more' if more else ''} in hls/"
+    return [f"changed since generated: {what}; proven is only what the C simulation runs of them"]
 
 
 def foreign(folder: Path) -> Iterator[Path]:

@@ -27,7 +27,7 @@ from toolchain.flow.inputs import chosen_encoding
 from toolchain.flow.measured import with_measured
 from toolchain.flow.options import Check, Hls4mlOptions, Search, planned_board, prepared_board
 from toolchain.flow.progress import Progress, silent
-from toolchain.flow.project import demand_own, foreign, write_project
+from toolchain.flow.project import change_notes, demand_own, foreign, write_project
 from toolchain.flow.records import BuildRecord, FirstRecord, InputsRecord, ModelRecord, record_text, write_record
 from toolchain.flow.rtl import RTL_IMAGES, demand_tools, make_rtl
 from toolchain.flow.rtl import demand_exact as demand_exact_rtl
@@ -257,7 +257,8 @@ def report(build: Build) -> Report:
         UserError: one is missing, or was made of something else than the files that stand there now.
     """
     simulation, record = build.simulation, build.record
-    model = build.model.model_copy(update={"notes": [*build.model.notes, *record.notes]})
+    notes = [*build.model.notes, *record.notes, *change_notes(build.project)]
+    model = build.model.model_copy(update={"notes": notes})
     summary = with_counts(build, beside(build, build.design.report(model, simulation)))
     summary = with_measured(build, summary)
     write_report(summary, build.folder)
