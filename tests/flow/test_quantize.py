@@ -60,6 +60,21 @@ def test_a_float_run_becomes_a_network_that_can_be_built(run: Path, tmp_path: Pa
     assert (metrics["methods"], metrics["weight_bits"], metrics["act_bits"], metrics["epochs"]) == (["ptq"], 4, 8, 0)
 
 
+def test_what_another_process_wrote_while_the_images_were_read_stays(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = tmp_path / "out" / "metrics.json"
+
+    def images(*_: object) -> None:
+        written.parent.mkdir()
+        written.write_text("{}")
+
+    monkeypatch.setattr("toolchain.flow.quantize._images", images)
+    with pytest.raises(UserError, match=r"^the folder .*/out is not empty; use --overwrite or another --out$"):
+        quantize(str(run), tmp_path / "out", Bits(8, 8))
+    assert written.read_text() == "{}"
+
+
 def test_a_float_run_keeps_the_moments_of_what_it_was_trained_on(tmp_path: Path) -> None:
     """They are in its folder: data that change later do not change the network's input."""
     rng = np.random.default_rng(0)

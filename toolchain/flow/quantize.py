@@ -100,10 +100,7 @@ def quantize(
         raise UserError(f"{out} is a file", hint="give a folder with --out")
     if isinstance(network, str) and out.resolve() in (Path(network).resolve(), Path(network).resolve().parent):
         raise UserError(f"{out} holds the float network", hint="give another folder with --out")
-    if not overwrite and out.is_dir() and any(out.iterdir()):
-        raise UserError(f"the folder {out} is not empty", hint="use --overwrite or another --out")
-    if out.is_dir():
-        demand_run(out)
+    _demand_free(out, overwrite)
     if says_its_input(network):
         source = find_source(str(network), None, weights=weights, options=options)
         dataset = source.data if data is None else load_like(source.data, data)
@@ -112,9 +109,19 @@ def quantize(
         sample = _sample(images, labels, dataset, normalize)
         source = find_source(network, sample, weights=weights, options=options)
     chosen = _images(source, images, labels, dataset, count)
-    with locked(out, "quantize", wait=0), replace_folder(out) as folder:
-        quantize_to(folder, source, chosen, bits, memory)
+    with locked(out, "quantize", wait=0):
+        _demand_free(out, overwrite)  # another process may have written there while this one read
+        with replace_folder(out) as folder:
+            quantize_to(folder, source, chosen, bits, memory)
     return out
+
+
+def _demand_free(out: Path, overwrite: bool) -> None:
+    """Raise UserError where ``out`` holds a run, unless it may be replaced, or something that no run wrote."""
+    if not overwrite and out.is_dir() and any(out.iterdir()):
+        raise UserError(f"the folder {out} is not empty", hint="use --overwrite or another --out")
+    if out.is_dir():
+        demand_run(out)
 
 
 def _sample(
