@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ from toolchain.flow.build import Build
 from toolchain.flow.choice import choose
 from toolchain.flow.options import Search, planned_board
 from toolchain.flow.progress import silent
-from toolchain.flow.rows import read_rows
+from toolchain.flow.rows import read_rows, write_rows
 from toolchain.flow.stages import report
+from toolchain.locks import locked
 from toolchain.report.data import Report, read_report
 from toolchain.report.html import to_html
 from toolchain.report.terminal import render
@@ -205,6 +208,15 @@ def test_a_measured_design_becomes_a_row_and_plans_keep_to_what_it_took(build: P
     again = measure(Build(build), [_vivado_file(build, accelerator=placed | {"lut": 3 * used.lut})])
     assert "LUT × 3," in add_row(Build(build), again, rows)  # in place of the first
     assert len(read_rows(rows)) == 1
+
+    shared, other = rows.with_name("shared.csv"), replace(row, design="another")
+    with locked(shared, "measure"):  # of another build
+        thread = threading.Thread(target=add_row, args=(Build(build), again, shared))
+        thread.start()
+        thread.join(0.3)
+        write_rows(shared, [other])
+    thread.join()
+    assert [found.design for found in read_rows(shared)] == ["another", row.design]
 
     search = Search(rows=read_rows(rows), architecture="streaming")
     plain, planned = planned_board(Search(), "streaming").budget, planned_board(search, "streaming").budget

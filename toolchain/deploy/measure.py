@@ -16,6 +16,7 @@ from toolchain.flow.measured import RECORD, MeasuredRecord, measured
 from toolchain.flow.records import write_record
 from toolchain.flow.rows import FPS, MeasuredRow, told, with_row, write_rows
 from toolchain.flow.stages import report
+from toolchain.locks import locked
 from toolchain.records import Record, parse_record
 from toolchain.report.data import Count, Measured, Report, Share
 from toolchain.resources import KINDS
@@ -143,8 +144,9 @@ def add_row(build: Build, summary: Report, path: Path) -> str:
     values |= {} if found.fps is None else {FPS: found.fps}
     name, board = deployed.facts["design"], deployed.board.name
     row = MeasuredRow(name, board, design.name, design.clock_mhz, found.vivado, estimated, values)
-    rows = with_row(path, row)
-    write_rows(path, rows)
+    with locked(path, "measure"):  # builds share the file
+        rows = with_row(path, row)
+        write_rows(path, rows)
     return told(rows, design.name)
 
 
