@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -204,6 +205,20 @@ def test_a_damaged_store_is_told_by_its_line(tmp_path: Path, shape: dict[str, in
     path.write_text(json.dumps({"op_code": 0}) + "\n")
     with pytest.raises(UserError, match=r"is no store of a search; search into another folder$"):
         explorer(tmp_path / "a", shape)
+
+
+def test_a_disk_that_was_full_for_a_moment_leaves_whole_lines(tmp_path: Path) -> None:
+    store = Store(tmp_path, {})
+    size, limits = (tmp_path / STORE_FILE).stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            store.keep("room", "no")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / STORE_FILE).stat().st_size == size
+    store.keep("room", "yes")
+    assert Store(tmp_path, {}).get("room") == "yes"
 
 
 def test_a_store_of_another_search_and_one_in_use_are_refused(tmp_path: Path, shape: dict[str, int]) -> None:

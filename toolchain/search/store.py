@@ -33,7 +33,13 @@ class _Journal(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        self.file.write(text.encode())
+        data, before = text.encode(), os.fstat(self.file.fileno()).st_size
+        try:
+            while data:  # a disk that fills takes a part and says nothing
+                data = data[self.file.write(data) :]
+        except OSError:
+            self.file.truncate(before)  # the next entry is not to go on in the middle of a line
+            raise
         self.logs += json.loads(f"[{','.join(text.splitlines())}]")
 
 
