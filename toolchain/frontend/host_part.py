@@ -40,6 +40,13 @@ def ending_at(file: OnnxFile, outputs: Sequence[str]) -> OnnxFile:
     return replace(file, nodes=nodes, executed=executed, outputs=tuple(outputs))
 
 
+def without_labels(file: OnnxFile) -> OnnxFile:
+    """``file`` as far as the only output that is a tensor of real numbers, beside which skl2onnx puts the label."""
+    kinds = {value.name: value.type.tensor_type.elem_type for value in file.model.graph.output}
+    real = [name for name in file.outputs if kinds.get(name) == TensorProto.FLOAT]
+    return ending_at(file, real) if len(real) == 1 else file
+
+
 def frontier(file: OnnxFile, host: Collection[str]) -> tuple[str, ...]:
     """The tensors at which the accelerator ends where the nodes that make ``host``, and all behind them, are not its.
 

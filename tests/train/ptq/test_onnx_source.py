@@ -552,7 +552,7 @@ def test_a_softmax_at_the_end_is_the_hosts(op: str, tmp_path: Path) -> None:
 def test_a_classifier_of_skl2onnx_is_read_as_far_as_its_probabilities(tmp_path: Path) -> None:
     """A Scaler and layers; the label beside the probabilities is the host's."""
     file = File((3,))
-    scales = {"offset": [0.5, 0.0, -1.0], "scale": [2.0]}
+    scales = {"offset": [0.5, 0.0, -1.0], "scale": [2.0, 1.0, 0.25]}
     file.nodes.append(helper.make_node("Scaler", ["x"], ["scaled"], domain="ai.onnx.ml", **scales))
     file.nodes.append(helper.make_node("MatMul", ["scaled", file.weight(3, 4)], ["sums"]))
     file.nodes.append(helper.make_node("Softmax", ["sums"], ["shares"], axis=-1))

@@ -10,14 +10,13 @@ import shlex
 from pathlib import Path
 
 import torch
-from onnx import TensorProto
 from torch import nn
 
 from toolchain.errors import UserError
 from toolchain.frontend.constants import Constants, asked_sizes
 from toolchain.frontend.execute import execute_float
 from toolchain.frontend.folding import fold
-from toolchain.frontend.host_part import ending_at
+from toolchain.frontend.host_part import without_labels
 from toolchain.frontend.input_order import first_orders
 from toolchain.frontend.onnx_file import CODE_OPS, OnnxFile, OnnxNode, load_onnx
 from toolchain.train.ptq.onnx_builder import EXAMPLES, Builder
@@ -39,7 +38,7 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
         raise UserError(
             "the file is quantized already", where=path.name, hint=shlex.join(["fpgaflow", "export", str(path)])
         )
-    file = _without_labels(file)
+    file = without_labels(file)
     if len(file.outputs) > 1:
         names = ", ".join(f"'{name}'" for name in file.outputs)
         raise UserError(
@@ -57,13 +56,6 @@ def read_float_onnx(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
     network = _network(build, turned)
     _demand_same(network, build.left_out, turned, shape, last)
     return network, shape
-
-
-def _without_labels(file: OnnxFile) -> OnnxFile:
-    """``file`` as far as the only output that is a tensor of real numbers, beside which skl2onnx puts the label."""
-    kinds = {value.name: value.type.tensor_type.elem_type for value in file.model.graph.output}
-    real = [name for name in file.outputs if kinds.get(name) == TensorProto.FLOAT]
-    return ending_at(file, real) if len(real) == 1 else file
 
 
 def has_channels_last(path: Path) -> bool:
