@@ -165,6 +165,30 @@ def mobile() -> FloatNet:
     return net
 
 
+def gated() -> FloatNet:
+    """MobileNetV3's blocks: hard swish, squeeze and excite by hard sigmoids behind a filter by channel."""
+    net = FloatNet(3, 16, 16, seed=9)
+
+    def hard_swish(x: str) -> str:
+        return net.add("Mul", x, net.add("HardSigmoid", x, alpha=1 / 6))
+
+    hard_swish(net.conv(8, 3, 2))
+    for channels, stride in ((8, 1), (12, 2)):
+        start = net.x
+        hard_swish(net.conv(4 * net.channels, 1))
+        excited = hard_swish(net.conv(net.channels, 3, stride, group=net.channels))
+        inner = net.channels
+        net.add("GlobalAveragePool")
+        net.add("Relu", net.conv(8, 1))
+        net.conv(inner, 1)
+        net.add("Mul", excited, net.add("HardSigmoid", net.x, alpha=1 / 6))
+        net.conv(channels, 1)
+        if stride == 1:
+            net.add("Add", net.x, start)
+    net.classify()
+    return net
+
+
 def branches() -> FloatNet:
     """Branches of several kernels and a mean, joined."""
     net = FloatNet(3, 12, 12, seed=4)
@@ -258,7 +282,7 @@ def signals() -> FloatNet:
 
 
 NETWORKS: dict[str, Callable[[], FloatNet]] = {
-    made.__name__: made for made in (plain, residual, mobile, branches, dense, detector, segmenter, signals)
+    made.__name__: made for made in (plain, residual, mobile, gated, branches, dense, detector, segmenter, signals)
 }
 
 
