@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def test_a_deployment_is_whole_and_its_archive_repeats_it(build: Path) -> None:
     board = {"board/accelerator.py", "board/network.json", "board/samples.npz"}
     native = {path for path in files if path.startswith("board/cpp/")}
     kria = {path for path in files if path.startswith("kria/")}
-    assert files - native - kria == {"build.tcl", "run.sh", "README.md", "manifest.json", *board}
+    assert files - native - kria == {"build.tcl", "run.sh", "README.md", "hls.sha256", "manifest.json", *board}
     assert {f"board/cpp/{name}" for name in ("main.cpp", "network.hpp", "host/encode.hpp", "samples.bin")} <= native
     assert {Path(path).suffix for path in kria} == {".dts", ".bif", ".json"}
     assert (target / "run.sh").stat().st_mode & 0o111
@@ -116,6 +117,25 @@ def test_a_script_that_a_person_changed_is_not_replaced(build: Path) -> None:
     assert script.read_text().endswith("# mine\n")
     deploy(Build(build), CHECK, overwrite=True)
     assert not script.read_text().endswith("# mine\n")
+
+
+def test_another_hls_is_not_synthesized_under_the_name_of_the_deployed_design(build: Path) -> None:
+    target = deploy(Build(build), CHECK)
+    stale = (2, "../hls is not the one that deploy/ was made of: run 'fpgaflow deploy' again\n")
+    same = (2, "no vitis_hls and no vitis-run: source settings64.sh of Vitis first\n")
+
+    def ip() -> tuple[int, str]:
+        done = subprocess.run(["sh", target / "run.sh", "ip"], capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    assert ip() == same
+    source = build / "hls/src/top.cpp"
+    source.write_text(source.read_text() + "// mine\n")
+    assert ip() == stale
+    deploy(simulate(Build(build), CHECK), CHECK)
+    assert ip() == same
+    source.unlink()
+    assert ip() == stale
 
 
 def test_an_export_over_a_deployment_keeps_what_vivado_made(build: Path) -> None:

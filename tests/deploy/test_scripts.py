@@ -18,8 +18,9 @@ from tests.golden_files import FOLDER, assert_golden
 from tests.graphs import mlp
 from tests.hardware import Target, serial
 from toolchain.boards import load_board
-from toolchain.deploy.package import Deployable, script_files
+from toolchain.deploy.package import SUMS, Deployable, script_files, sums
 from toolchain.files import write_files
+from toolchain.flow.project import Project
 from toolchain.hls_templates.generate import generate
 from toolchain.ir.graph import Graph
 
@@ -182,7 +183,7 @@ def project() -> dict[str, str]:
 def tools(folder: Path, **programs: str) -> dict[str, str]:
     """An environment whose PATH has only the shell's own tools and ``programs``, name to shell text."""
     folder.mkdir()
-    for name in ("sh", "dirname", "find", "head", "mkdir", "mv", "rm", "unzip", "cat", "touch", "env"):
+    for name in ("sh", "dirname", "find", "head", "mkdir", "mv", "rm", "unzip", "cat", "touch", "env", "sha256sum"):
         found = shutil.which(name)
         if found:
             (folder / name).symlink_to(found)
@@ -216,7 +217,8 @@ VITIS_RUN = f'case "$*" in *--package*) {ZIP} ;; esac'
 def test_run_sh_goes_from_hls_to_the_bitstream_with_both_tools(
     programs: dict[str, str], log: list[str], scripts: dict[str, str], project: dict[str, str], tmp_path: Path
 ) -> None:
-    for folder, files in (("hls", project), ("deploy", scripts)):
+    known = sums(Project("", {path: text.encode() for path, text in project.items()}))
+    for folder, files in (("hls", project), ("deploy", scripts | {SUMS: known})):
         for path, text in files.items():
             (tmp_path / folder / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / folder / path).write_text(text)
@@ -245,6 +247,8 @@ def test_run_sh_says_what_is_missing(
         (tmp_path / folder).mkdir()
     (tmp_path / "vitis/mlp.zip").write_text("of an earlier design, which must not be taken")
     (tmp_path / "deploy/run.sh").write_text(scripts["run.sh"])
+    (tmp_path / "hls/top.cpp").touch()
+    (tmp_path / "deploy" / SUMS).write_text(sums(Project("", {"top.cpp": b""})))
     environment = tools(tmp_path / "bin", **programs)
     command = ["sh", "deploy/run.sh", *arguments]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

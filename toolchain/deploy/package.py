@@ -28,7 +28,7 @@ from toolchain.files import digest_bytes, replace_folder, write_bytes, write_fil
 from toolchain.flow.build import FIRST, REST, Build
 from toolchain.flow.engine import MEMORY, Engine
 from toolchain.flow.options import Check
-from toolchain.flow.project import MANIFEST, change_notes, demand_own, foreign, seal
+from toolchain.flow.project import MANIFEST, Project, change_notes, demand_own, foreign, seal
 from toolchain.flow.records import ManifestRecord, ModelRecord, read_record
 from toolchain.flow.simulate import demand_exact
 from toolchain.flow.stages import report
@@ -44,6 +44,8 @@ from toolchain.memory import spans
 from toolchain.report.view import number
 
 FOLDER, BOARD, ARCHIVE = "deploy", "board", "deploy.zip"
+SUMS = "hls.sha256"
+"""What run.sh knows the hls/ by that deploy/ was made of, in the form of sha256sum."""
 NETWORK, SAMPLES, DRIVER = "network.json", "samples.npz", "accelerator.py"
 SAMPLE_BYTES = 1 << 22
 MOST_SAMPLES = 256
@@ -132,7 +134,7 @@ def deploy(build: Build, check: Check, *, overwrite: bool = False) -> Path:
     found, target = deployable(build), build.folder / FOLDER
     for note in change_notes(build.project):
         log.warning("%s", note)
-    contents = script_files(found) | board_files(build, found, check)
+    contents = script_files(found) | board_files(build, found, check) | {SUMS: sums(build.project)}
     design = found.facts["design"]
     same = (target / MANIFEST).is_file() and read_record(ManifestRecord, target / MANIFEST).design == design
     others = [path.relative_to(target) for path in foreign(target)] if target.is_dir() else []
@@ -148,6 +150,11 @@ def deploy(build: Build, check: Check, *, overwrite: bool = False) -> Path:
             shutil.copy2(target / path, partial / path, follow_symlinks=False)
     write_bytes(build.folder / ARCHIVE, _archive(build, contents))
     return target
+
+
+def sums(project: Project) -> str:
+    """The digests of the files of hls/, as sha256sum reads them in deploy/."""
+    return "".join(f"{digest_bytes(content)}  ../hls/{path}\n" for path, content in sorted(project.files.items()))
 
 
 def script_files(found: Deployable) -> dict[str, str | bytes]:

@@ -5,6 +5,10 @@ set -eu
 cd "$(dirname "$0")"
 
 ip() {
+    if ! sha256sum -c hls.sha256 >/dev/null 2>&1; then
+        echo "../hls is not the one that deploy/ was made of: run 'fpgaflow deploy' again" >&2
+        exit 2
+    fi
     mkdir -p ../vitis
     find ../vitis ../hls -name 'mlp.zip' -exec rm -f {} + # of an earlier design
     if command -v vitis_hls >/dev/null; then
