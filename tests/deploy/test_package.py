@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.deploy.conftest import CHECK
+from toolchain.cli.deploying import deploy as command
 from toolchain.deploy.package import deploy, deployable
-from toolchain.deploy.trial import BATCHES, try_driver
+from toolchain.deploy.trial import BATCHES, Trial, try_driver
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import Build
 from toolchain.flow.options import Search
@@ -22,6 +23,7 @@ from toolchain.flow.stages import export, generate
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.store import load
+from toolchain.locks import locked
 
 pytestmark = pytest.mark.needs_gxx
 
@@ -75,6 +77,19 @@ def test_a_trial_finds_a_wrong_answer(build: Path) -> None:
         VerificationError, match=r"^the driver's answers differ: 1 of \d+ codes of samples.npz, batch 1$"
     ):
         try_driver(Build(build))
+
+
+def test_a_trial_has_the_build_for_itself(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes the report: an export meanwhile would get that of the build before."""
+
+    def trial(found: Build, **_: object) -> list[Trial]:
+        in_use = pytest.raises(UserError, match="build is in use by 'deploy --try', process ")
+        with in_use, locked(found.folder, "export", wait=0):
+            pass
+        return []
+
+    monkeypatch.setattr("toolchain.deploy.trial.try_driver", trial)
+    command(build, trial=True)
 
 
 def test_a_trial_without_a_deployment_says_what_to_do(build: Path) -> None:

@@ -43,11 +43,11 @@ def _try(folder: Folder, rtl: bool) -> None:
     from rich.table import Table
 
     from toolchain.deploy.trial import try_driver
-    from toolchain.flow.build import Build
+    from toolchain.flow.build import opened
 
     table = Table("frames a start", "starts", "images", "codes", "wrong codes", "top-1")
-    with progress() as bars:
-        trials = try_driver(Build(folder), rtl=rtl, progress=bars)
+    with opened(folder, "deploy --try") as build, progress() as bars:  # it writes the report
+        trials = try_driver(build, rtl=rtl, progress=bars)
     for found in trials:
         top1 = "" if found.top1 is None else f"{found.top1:.2%}"
         counts = (found.batch, found.starts, found.images, found.codes, found.wrong_codes)

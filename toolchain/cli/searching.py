@@ -50,10 +50,11 @@ def search(
         check = check_of(None, None, loaded.data.name, None, 256, threads, memory)
         with progress() as bars:
             made = build_point(loaded, folder, target, build, check, progress=bars)
-        from toolchain.flow.build import Build
+        from toolchain.flow.build import opened
         from toolchain.flow.stages import report
 
-        console().print(render(report(Build(made / "build"))))
+        with opened(made / "build", "search --build") as exported:
+            console().print(render(report(exported)))
         console().print(f"Report: {made / 'build' / 'report.html'}", soft_wrap=True)
         return
     from toolchain.boards import load_board
