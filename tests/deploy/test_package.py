@@ -28,7 +28,7 @@ from toolchain.locks import locked
 pytestmark = pytest.mark.needs_gxx
 
 
-def test_a_deployment_is_whole_and_its_archive_repeats_it(build: Path) -> None:
+def test_a_deployment_is_whole_and_its_archive_repeats_it(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = deploy(Build(build), CHECK)
     files = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     board = {"board/accelerator.py", "board/network.json", "board/samples.npz"}
@@ -46,6 +46,14 @@ def test_a_deployment_is_whole_and_its_archive_repeats_it(build: Path) -> None:
     first = (build / "deploy.zip").read_bytes()
     deploy(Build(build), CHECK)
     assert (build / "deploy.zip").read_bytes() == first
+
+    def full(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("toolchain.deploy.package.write_bytes", full)
+    with pytest.raises(OSError):
+        deploy(Build(build), CHECK)
+    assert not (build / "deploy.zip").exists(), "none beside a deploy/ that may be another design's"
 
 
 def test_the_samples_answers_are_the_integer_networks(build: Path) -> None:

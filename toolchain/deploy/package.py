@@ -141,6 +141,8 @@ def deploy(build: Build, check: Check, *, overwrite: bool = False) -> Path:
     kept = [path for path in others if same and str(path) not in contents]
     if not overwrite:
         demand_own(iter(target / path for path in others if path not in kept), str(target))
+    archive = build.folder / ARCHIVE
+    archive.unlink(missing_ok=True)  # a kill leaves none beside the deploy/ of another design
     with replace_folder(target) as partial:
         write_files(contents, partial)
         os.chmod(partial / "run.sh", 0o755)
@@ -148,7 +150,7 @@ def deploy(build: Build, check: Check, *, overwrite: bool = False) -> Path:
         for path in kept:
             (partial / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(target / path, partial / path, follow_symlinks=False)
-    write_bytes(build.folder / ARCHIVE, _archive(build, contents))
+    write_bytes(archive, _archive(build, contents))
     return target
 
 
