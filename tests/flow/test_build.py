@@ -213,10 +213,12 @@ def test_a_build_for_a_board_whose_file_has_changed_since_is_not_reported(run: C
     assert run("report", "b")[0] == 0, "another source of the same number is no other board"
 
     board.write_text(text % (0.5, "a measurement"))
-    code, _, error = run("report", "b")
-    assert (code, error) == (2, STALE)
-    for command in ("explore", "generate", "simulate", "report"):
+    assert run("report", "b")[::2] == run("compare", "b", "b")[::2] == (2, STALE)
+    for command in ("explore", "generate", "simulate"):
         assert run(command, "b", *(["--images", "x.npy"] if command == "simulate" else []))[0] == 0
+    old = "report.json is of another accelerator [b]; run 'fpgaflow report' again"
+    assert run("compare", "b", "b")[::2] == (2, old)
+    assert run("report", "b")[0] == run("compare", "b", "b")[0] == 0
 
 
 @pytest.mark.needs_gxx

@@ -137,11 +137,11 @@ def compare(
 ) -> None:
     """Two builds side by side: rates, resources by unit, accuracy, bits, and the units that are built differently."""
     from toolchain.files import write_text
+    from toolchain.flow.stages import written_report
     from toolchain.report.compare import compare as run
     from toolchain.report.compare import tables
-    from toolchain.report.data import read_report
 
-    reports = read_report(first), read_report(second)
+    reports = written_report(first), written_report(second)
     found = run(*reports, titles=_titles(first, second))
     if html is not None:
         from toolchain.report.html import comparison_page

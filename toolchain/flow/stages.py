@@ -43,7 +43,7 @@ from toolchain.ir.store import save
 from toolchain.ir.types import Encoding, InputType
 from toolchain.locks import locked
 from toolchain.lowering.pipeline import to_integer
-from toolchain.report.data import Report
+from toolchain.report.data import Report, read_report
 from toolchain.report.write import write_report
 from toolchain.rtl.generate import demand_rtl
 from toolchain.simulate.compiler import compiler
@@ -263,3 +263,16 @@ def report(build: Build) -> Report:
     summary = with_measured(build, summary)
     write_report(summary, build.folder)
     return summary
+
+
+def written_report(path: Path) -> Report:
+    """The report in the build folder or the file ``path``.
+
+    Raises:
+        UserError: there is none, or the build has another accelerator by now.
+    """
+    found = read_report(path)
+    if (path / "build.json").is_file() and Build(path).simulation.design != found.design:
+        hint = "run 'fpgaflow report' again"
+        raise UserError("report.json is of another accelerator", where=str(path), hint=hint)
+    return found
