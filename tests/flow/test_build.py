@@ -23,6 +23,7 @@ from toolchain.engine.tables import TABLE_BEATS
 from toolchain.errors import UserError
 from toolchain.flow.build import Build
 from toolchain.flow.engine import Engine
+from toolchain.flow.project import write_project
 from toolchain.flow.records import Hls4mlRecord, record_text
 from toolchain.flow.streaming import Streaming
 from toolchain.ir.text import to_text
@@ -222,18 +223,26 @@ def test_a_build_for_a_board_whose_file_has_changed_since_is_not_reported(run: C
 
 
 @pytest.mark.needs_gxx
-def test_an_hls4ml_project_of_another_plan_is_left_out_and_named(run: Call, tmp_path: Path) -> None:
+def test_an_hls4ml_project_that_is_not_the_simulated_one_is_left_out_and_named(run: Call, tmp_path: Path) -> None:
     assert run(*EXPORT)[0] == 0
     counts = {"images": 4, "outputs": 8, "mismatches": 0, "classes": 0, "max_deviation": 0.0, "max_steps": 0.0}
     told = Hls4ml(version="1", io_type="io_stream", reuse={}, compile_seconds=1.0, simulate_seconds=1.0, **counts)
-    path = tmp_path / "b" / "hls4ml.json"
-    for design, beside in ((Build(tmp_path / "b").design.digest, True), ("another", False)):
-        path.write_text(record_text(Hls4mlRecord(design=design, found=told)))
+    path, folder = tmp_path / "b" / "hls4ml.json", tmp_path / "b" / "hls4ml"
+    design = Build(tmp_path / "b").design.digest
+    for of, source, what in (
+        (design, "as it was", None),
+        ("another", "as it was", "of another plan"),
+        (design, "mine", "not as it was simulated"),
+        (design, None, "gone or incomplete"),
+    ):
+        write_project({"net.cpp": "as it was"}, folder, design)
+        folder.joinpath("net.cpp").write_text(source) if source else folder.joinpath("net.cpp").unlink()
+        path.write_text(record_text(Hls4mlRecord(design=of, found=told)))
         assert run("report", "b")[0] == 0
         report = json.loads((tmp_path / "b" / "report.json").read_text())
-        assert (report["hls4ml"] is not None) == beside
-        stale = "hls4ml/ is of another plan and left out: 'fpgaflow export --backend hls4ml' makes it again"
-        assert (stale in report["notes"]) != beside
+        assert (report["hls4ml"] is None) == (what is not None)
+        stale = f"hls4ml/ is {what} and left out: 'fpgaflow export --backend hls4ml' makes it again"
+        assert (stale in report["notes"]) == (what is not None)
 
 
 @pytest.mark.needs_gxx

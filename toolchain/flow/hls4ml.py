@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from toolchain.boards import load_board
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import HLS4ML, Build
-from toolchain.flow.project import seal
+from toolchain.flow.project import read_project, seal
 from toolchain.flow.records import Hls4mlRecord, read_record, write_record
 from toolchain.flow.streaming import Streaming
 from toolchain.hls4ml_backend.build import Target, build, reuse_factors
@@ -48,11 +50,21 @@ def beside(found: Build, summary: Report) -> Report:
     if not path.is_file():
         return summary
     record = read_record(Hls4mlRecord, path)
-    if record.design != found.design.digest:
-        stale = "hls4ml/ is of another plan and left out: 'fpgaflow export --backend hls4ml' makes it again"
+    what = "of another plan" if record.design != found.design.digest else _damage(found.folder / HLS4ML)
+    if what is not None:
+        stale = f"hls4ml/ is {what} and left out: 'fpgaflow export --backend hls4ml' makes it again"
         return summary.model_copy(update={"notes": (*summary.notes, stale)})
     notes = (*summary.notes, distance_line(record.found))
     return summary.model_copy(update={"hls4ml": record.found, "notes": notes})
+
+
+def _damage(folder: Path) -> str | None:
+    """What became of the project in ``folder`` since its C simulation ran; what a person or Vitis added is none."""
+    try:
+        project = read_project(folder, "fpgaflow export --backend hls4ml")
+    except UserError:
+        return "gone or incomplete"
+    return "not as it was simulated" if project.changed else None
 
 
 def distance_line(found: Hls4ml) -> str:
