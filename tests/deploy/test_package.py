@@ -141,6 +141,11 @@ def test_a_script_that_a_person_changed_is_not_replaced(build: Path) -> None:
     deploy(Build(build), CHECK, overwrite=True)
     assert not script.read_text().endswith("# mine\n")
 
+    (build / "deploy/manifest.json").write_text("{")  # a power cut: whose the files are is not known
+    with pytest.raises(UserError, match=r"this tool did not write .*; move it away or give --overwrite$"):
+        deploy(Build(build), CHECK)
+    deploy(Build(build), CHECK, overwrite=True)
+
 
 def test_another_hls_is_not_synthesized_under_the_name_of_the_deployed_design(build: Path) -> None:
     target = deploy(Build(build), CHECK)

@@ -28,8 +28,8 @@ from toolchain.files import digest_bytes, replace_folder, write_bytes, write_fil
 from toolchain.flow.build import FIRST, REST, Build
 from toolchain.flow.engine import MEMORY, Engine
 from toolchain.flow.options import Check
-from toolchain.flow.project import MANIFEST, Project, change_notes, demand_own, foreign, seal
-from toolchain.flow.records import ManifestRecord, ModelRecord, read_record
+from toolchain.flow.project import Project, change_notes, demand_own, foreign, manifest, seal
+from toolchain.flow.records import ModelRecord
 from toolchain.flow.simulate import demand_exact
 from toolchain.flow.stages import report
 from toolchain.flow.streaming import Streaming
@@ -136,7 +136,8 @@ def deploy(build: Build, check: Check, *, overwrite: bool = False) -> Path:
         log.warning("%s", note)
     contents = script_files(found) | board_files(build, found, check) | {SUMS: sums(build.project)}
     design = found.facts["design"]
-    same = (target / MANIFEST).is_file() and read_record(ManifestRecord, target / MANIFEST).design == design
+    before = manifest(target)
+    same = before is not None and before.design == design
     others = [path.relative_to(target) for path in foreign(target)] if target.is_dir() else []
     kept = [path for path in others if same and str(path) not in contents]
     if not overwrite:

@@ -76,9 +76,17 @@ def change_notes(project: Project) -> list[str]:
     return [f"changed since generated: {what}; proven is only what the C simulation runs of them"]
 
 
+def manifest(folder: Path) -> ManifestRecord | None:
+    """The manifest of ``folder``; None where it has none, or a damaged one."""
+    try:
+        return read_record(ManifestRecord, folder / MANIFEST)
+    except UserError:
+        return None
+
+
 def foreign(folder: Path) -> Iterator[Path]:
-    """Files below ``folder`` that its manifest does not name or that were changed; all of them where it has none."""
-    record = read_record(ManifestRecord, folder / MANIFEST) if (folder / MANIFEST).is_file() else None
+    """Files below ``folder`` that its `manifest` does not name or that were changed; all of them where it has none."""
+    record = manifest(folder)
     known = {} if record is None else record.files
     for path in sorted(_files(folder)):
         name = str(path.relative_to(folder))
