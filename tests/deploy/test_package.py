@@ -74,8 +74,8 @@ def test_the_driver_runs_on_the_mock_board_of_the_build(build: Path) -> None:
     assert [trial.starts for trial in found] == [8, 2, 1]
 
 
-def test_a_trial_finds_a_wrong_answer(build: Path) -> None:
-    """One code of the stored answers is changed: the trial fails."""
+def test_a_trial_finds_a_wrong_answer_and_names_what_was_changed(build: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One code of the stored answers is changed: the trial fails. It does not run all of network.json."""
     path = deploy(Build(build), CHECK) / "board/samples.npz"
     with np.load(path, allow_pickle=False) as samples:
         arrays = dict(samples)
@@ -85,6 +85,13 @@ def test_a_trial_finds_a_wrong_answer(build: Path) -> None:
         VerificationError, match=r"^the driver's answers differ: 1 of \d+ codes of samples.npz, batch 1$"
     ):
         try_driver(Build(build))
+    note = "changed since generated: board/samples.npz in deploy/; proven is only what the trial runs of them"
+    assert caplog.messages == [note]
+    for name, told in (("samples.npz", "^the driver stopped: "), ("network.json", "^not valid JSON: .*--overwrite")):
+        damaged = path.with_name(name)
+        damaged.write_bytes(damaged.read_bytes()[:60])
+        with pytest.raises(UserError, match=told):
+            try_driver(Build(build))
 
 
 def test_a_trial_has_the_build_for_itself(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:

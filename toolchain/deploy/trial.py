@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import shutil
 import sys
 import tempfile
@@ -20,14 +21,18 @@ from toolchain.deploy.mock import Board, BoardFault, Memory, bitstream, hardware
 from toolchain.deploy.package import BOARD, DRIVER, FOLDER, MOST_SAMPLES, NETWORK, SAMPLES, deployable
 from toolchain.engine.csim import EngineSim
 from toolchain.errors import UserError, VerificationError
+from toolchain.files import NO_ARRAYS
 from toolchain.flow.build import Build
 from toolchain.flow.engine import Engine
 from toolchain.flow.options import Check
 from toolchain.flow.progress import Progress, silent
+from toolchain.flow.project import change_notes, read_project
 from toolchain.flow.rtl import demand_tools, rtl_simulation
 from toolchain.flow.streaming import Streaming
 from toolchain.ir.types import Array
 from toolchain.rtl.generate import generate_rtl
+
+log = logging.getLogger(__name__)
 
 Hardware = Callable[[Mapping[str, int], Memory], None]
 """The effect of a start: it reads registers by name and changes the device's memory."""
@@ -134,7 +139,7 @@ def on_the_board(build: Build) -> Iterator[Path]:
     source = build.folder / FOLDER / BOARD
     if not (source / NETWORK).is_file():
         raise UserError(f"no {source}", hint="run 'fpgaflow deploy' without --try first")
-    facts = json.loads((source / NETWORK).read_text(encoding="utf-8"))
+    facts = _facts(source / NETWORK)
     with tempfile.TemporaryDirectory(prefix="fpgaflow-board-") as name:
         home = Path(name) / BOARD
         home.mkdir()
@@ -146,6 +151,16 @@ def on_the_board(build: Build) -> Iterator[Path]:
         yield home
 
 
+def _facts(path: Path) -> dict[str, Any]:
+    """The contents of network.json."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        hint = "run 'fpgaflow deploy --overwrite' again"
+        raise UserError(f"not valid JSON: {error}", where=str(path), hint=hint) from error
+    return found
+
+
 def try_driver(build: Build, *, rtl: bool = False, progress: Progress = silent) -> list[Trial]:
     """Run the driver in deploy/ of ``build`` on its samples, at several batches; ``rtl``: see `mock_board`.
 
@@ -155,7 +170,9 @@ def try_driver(build: Build, *, rtl: bool = False, progress: Progress = silent) 
     """
     found = []
     with on_the_board(build) as home:
-        facts = json.loads((home / NETWORK).read_text(encoding="utf-8"))
+        for note in change_notes(read_project(build.folder / FOLDER, "fpgaflow deploy"), f"{FOLDER}/", "the trial"):
+            log.warning("%s", note)
+        facts = _facts(home / NETWORK)
         driver = load_driver(home / DRIVER)
         board = mock_board(build, facts, rtl=rtl, progress=progress)
         for batch in BATCHES:
@@ -164,7 +181,7 @@ def try_driver(build: Build, *, rtl: bool = False, progress: Progress = silent) 
                 try:
                     with driver.Accelerator(home / NETWORK, batch=batch) as network:
                         checked = network.validate()
-                except driver.BoardError as error:
+                except (driver.BoardError, BoardFault, *NO_ARRAYS) as error:
                     raise UserError(f"the driver stopped: {error}", where=str(build.folder / FOLDER)) from error
             counts = (checked["images"], checked["codes"], checked["wrong_codes"])
             found.append(Trial(batch, board.starts - before, *counts, checked["top1"]))

@@ -67,13 +67,13 @@ def read_project(folder: Path, made_by: str) -> Project:
     return Project(record.design, files, changed)
 
 
-def change_notes(project: Project) -> list[str]:
-    """What is to be told of a ``project`` that a person has changed: most of host/, tb/ and scripts is never run."""
+def change_notes(project: Project, folder: str = "hls/", run: str = "the C simulation") -> list[str]:
+    """What is to be told of a ``project`` in ``folder`` that a person has changed, since ``run`` is not all of it."""
     if not project.changed:
         return []
     more = len(project.changed) - 1
-    what = f"{project.changed[0]}{f' and {more} more' if more else ''} in hls/"
-    return [f"changed since generated: {what}; proven is only what the C simulation runs of them"]
+    what = f"{project.changed[0]}{f' and {more} more' if more else ''} in {folder}"
+    return [f"changed since generated: {what}; proven is only what {run} runs of them"]
 
 
 def manifest(folder: Path) -> ManifestRecord | None:
