@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from toolchain.errors import FlowError, UserError
+from toolchain.errors import FlowError, UserError, with_article
 from toolchain.ir.ops.maps import Crop, DepthToSpace, Permute, Reshape, Slice, SpaceToDepth, Transpose, Upsample
 from toolchain.ir.ops.model import Affine, Clamp, Curve, LeakyRelu, Quantize, RealAdd, RealMul, Relu
 from toolchain.ir.ops.node import Node
@@ -66,7 +66,9 @@ def lower_curved(node: Node, state: Lowering) -> None:
 def unquantized(x: Curved) -> UserError:
     """Return the error for a curve whose result no quantizer makes integers of."""
     node, what = _named(x)
-    return Blamed(f"a {what} whose result is not quantized", node, hint="put an activation quantizer behind it")
+    return Blamed(
+        f"{with_article(what)} whose result is not quantized", node, hint="put an activation quantizer behind it"
+    )
 
 
 def _named(x: Curved) -> tuple[Node, str]:

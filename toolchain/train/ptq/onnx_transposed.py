@@ -22,8 +22,8 @@ def conv_transpose(build: Builder, node: OnnxNode) -> None:
         raise build.file.fault(node, f"a convolution of {rank - 2} axes", "use ConvTranspose1d or ConvTranspose2d")
     flat = rank == 3
     sizes = (1, *x.shape[2:]) if flat else tuple(x.shape[2:])
-    strides, codes, both = as_convolution(build.file, node, weight.numpy(), groups, sizes)
-    made, block, axes = torch.from_numpy(codes.copy()).movedim(-1, 1), strides[flat:], both[flat:]
+    whole_block, codes, both = as_convolution(build.file, node, weight.numpy(), groups, sizes)
+    made, block, axes = torch.from_numpy(codes.copy()).movedim(-1, 1), whole_block[flat:], both[flat:]
     if flat:
         made = made.squeeze(2)
     pads = [axis.pads for axis in axes]
