@@ -303,7 +303,7 @@ def test_a_network_that_scales_its_input_is_told_what_the_run_does(function: Cal
         (nn.Softsign(), "a Softsign cannot be built [layer '1']; use Sigmoid, Tanh, SiLU"),
         (_falling(), "a slope of -0.5, which makes it fall [layer '1']; give a slope of 0 or more"),
         (nn.Upsample(scale_factor=2), f"an Upsample cannot be built [layer '1']; {ELSEWHERE}"),
-        (nn.InstanceNorm2d(4), "an InstanceNorm2d cannot be built [layer '1']; known: "),
+        (nn.InstanceNorm2d(4), "an InstanceNorm2d cannot be built [layer '1']; its moments differ"),
         (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), "it pads with 'circular' [layer '1']; pad with zeros"),
         (nn.Conv2d(4, 4, 2, padding="same"), "padding='same' of an even kernel [layer '1']"),
         (nn.ConstantPad2d(1, 0.5), "it pads with 0.5 [layer '1']; pad with zeros"),

@@ -570,6 +570,9 @@ def test_a_classifier_of_skl2onnx_is_read_as_far_as_its_probabilities(tmp_path: 
 @pytest.mark.parametrize(
     ("shape", "make", "message"),
     [
+        (MAP, lambda f: f.add("InstanceNormalization", f.weight(2), f.weight(2)),
+         "InstanceNormalization cannot be quantized after training [float.onnx, node 'instancenormalization0' (Instance"
+         "Normalization)]; its moments differ from input to input: train with BatchNorm"),
         (MAP, lambda f: f.add("Exp"), "Exp cannot be quantized after training [float.onnx, node 'exp0' (Exp)]; known"),
         (MAP, lambda f: f.add("Pow", _number(f, 3)), "a power that is no square [float.onnx, node 'pow0' (Pow)]; k"),
         (MAP, lambda f: f.add("Max", f.add("Relu"), f.add("GlobalMaxPool", f.last)),

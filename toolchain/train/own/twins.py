@@ -166,10 +166,15 @@ channel_shuffle channelshuffle chunk conv_transpose1d conv_transpose2d convtrans
 depthtospace expand gather getitem interpolate maximum minimum permute pixel_shuffle pixelshuffle resize slice split
 transpose upsample
 """
+_MOMENTS = """
+group_norm groupnorm groupnormalization instance_norm instancenorm1d instancenorm2d instancenormalization
+local_response_norm localresponsenorm lrn
+"""
 _HINTS: dict[str, str] = {
     **dict.fromkeys(("conv1d", "conv2d", "linear", "matmul", "batch_norm", "prelu"), _WEIGHTS),
     **dict.fromkeys(("softmax", "log_softmax", "logsoftmax", "argmax", "topk"), _LOGITS),
     **dict.fromkeys(("logsigmoid", "softsign", "tanhshrink", "glu"), _SMOOTH),
+    **dict.fromkeys(_MOMENTS.split(), "its moments differ from input to input: train with BatchNorm"),
     "sub": "fold the sign into the weights of the layer before, and add",
     **dict.fromkeys(("truediv", "div"), "put the factor into the weights of a layer"),
     **dict.fromkeys(_BUILT_ELSEWHERE.split(), _ELSEWHERE),
