@@ -253,6 +253,14 @@ def _split(file: File) -> None:
     file.last = "turned"
 
 
+def _repeated(file: File) -> None:
+    """UpSampling1D of Keras, as tf2onnx writes it."""
+    parts = [f"p{index}" for index in range(12)]
+    file.nodes.append(helper.make_node("Split", ["x"], parts, axis=2, num_outputs=12))
+    file.nodes.append(helper.make_node("Concat", [part for part in parts for _ in range(2)], ["twice"], axis=-1))
+    file.last = "twice"
+
+
 def _split_positions(file: File) -> None:
     file.nodes.append(helper.make_node("Split", ["x"], ["first", "second"], axis=2, num_outputs=2))
     file.nodes.append(helper.make_node("Concat", ["second", "first"], ["turned"], axis=1))
@@ -434,6 +442,7 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         ["ChannelSlice", "PositionSlice"],
     ),
     "split, positions": (SIGNAL, _split_positions, ["PositionSlice", "PositionSlice", "cat"]),
+    "each position twice": (SIGNAL, _repeated, ["Upsample"]),
     "gather, the last": (
         SIGNAL,
         lambda f: f.add("Gather", f.constant(np.array(-1)), axis=2),
@@ -622,6 +631,7 @@ def test_a_classifier_of_skl2onnx_is_read_as_far_as_its_probabilities(tmp_path: 
         (SIGNAL, lambda f: (f.add("Unsqueeze", _ints(f, 2)), f.add("DepthToSpace", blocksize=1)),
          "it reads a signal as a map of one row"),
         (MAP, lambda f: f.add("Concat", f.last, f.weight(1), axis=2), "'c0' is a constant here"),
+        (MAP, lambda f: f.add("Concat", "x", f.add("Relu"), axis=2), "it concatenates along axis 2 [float.onnx, node"),
         (MAP, lambda f: (f.add("Softmax"), f.add("Relu")), "Softmax inside the network"),
         (SIGNAL, lambda f: (f.add("MatMul", f.weight(12, 5)), f.add("Add", f.last, f.weight(1, 2, 5))),
          "it adds a constant of the shape (1, 2, 5) [float.onnx, node 'add1' (Add)]; give one number a channel, or"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from torch import nn
+from torch import fx, nn
 
 from toolchain.frontend.onnx_file import OnnxNode, text_of
 from toolchain.frontend.resize import LINEAR, demand_copies, resized
@@ -98,6 +98,29 @@ def resize(build: Builder, node: OnnxNode) -> None:
 def _numbers(build: Builder, node: OnnxNode, index: int) -> list[float]:
     found = build.constant(node, index)
     return [] if found is None else found.flatten().tolist()
+
+
+def repeat(build: Builder, node: OnnxNode, parts: list[fx.Node]) -> bool:
+    """Let a Concat of each position of a signal several times be copies of them, as of Keras' UpSampling1D.
+
+    Return whether it is one.
+    """
+    layers = [build.layer(part) for part in parts]
+    places = [layer.kept[0] for layer in layers if isinstance(layer, PositionSlice) and len(layer.kept) == 1]
+    if len(places) != len(parts):
+        return False
+    sources = {part.args[0] for part in parts}
+    source = next(((at, x) for at, x in build.values.values() if sources == {at}), None)
+    if source is None:
+        return False
+    at, x = source
+    factor = len(parts) // x.shape[2]
+    if [range(*place.indices(x.shape[2])) for place in places] != [
+        range(index, index + 1) for index in range(x.shape[2]) for _ in range(factor)
+    ]:
+        return False
+    build.append(node, [nn.Upsample(scale_factor=float(factor))], at, x)
+    return True
 
 
 def depth_to_space(build: Builder, node: OnnxNode) -> None:

@@ -75,6 +75,8 @@ def _matmul(build: Builder, node: OnnxNode) -> None:
 def _concat(build: Builder, node: OnnxNode) -> None:
     found = [build.value(node, index) for index in range(len(node.inputs))]
     axis = int(node.attributes.get("axis", 1))
+    if axis % found[0][1].dim() > 1 and moves.repeat(build, node, [at for at, _ in found]):
+        return
     if axis % found[0][1].dim() != 1:
         raise build.file.fault(node, f"it concatenates along axis {axis}", "concatenate channels, axis 1")
     joined = build.graph.call_function(torch.cat, ([at for at, _ in found], 1))
