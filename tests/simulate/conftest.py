@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from toolchain.simulate import compiler
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
@@ -14,4 +16,12 @@ def _cache(tmp_path_factory):
         root = root.parent  # that of the run, which all workers share
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FPGAFLOW_CACHE", str(root / "cache"))
+        yield
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _quickly_compiled():
+    """They run a few frames: most of their time goes into compiling, a third less of it with -O0. Exports have -O2."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "FLAGS", (*compiler.FLAGS, "-O0"))
         yield
