@@ -20,9 +20,10 @@ import toolchain.flow.streaming
 from tests.onnx_models import conv_bn_relu
 from toolchain.cli import main
 from toolchain.engine.tables import TABLE_BEATS
-from toolchain.errors import UserError
+from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import Build
 from toolchain.flow.engine import Engine
+from toolchain.flow.engine_found import Found
 from toolchain.flow.project import write_project
 from toolchain.flow.records import Hls4mlRecord, record_text
 from toolchain.flow.streaming import Streaming
@@ -271,9 +272,14 @@ def test_hls_that_was_changed_by_hand_is_simulated_before_it_is_reported_and_is_
 
 
 @pytest.mark.needs_gxx
-def test_cycles_that_are_not_the_models_fail_the_build(run: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every code is right: only the count of one unit is not."""
+def test_cycles_that_are_not_the_models_and_integers_that_are_not_the_files_fail_the_build(
+    run: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every code is right: only the count of one unit is not, or the float32 executor has others."""
     from toolchain.flow import pace
+
+    def differs(*_: object) -> None:
+        raise VerificationError("node 'y' deviates")
 
     real = pace.frame_cycles
     monkeypatch.setattr(pace, "frame_cycles", lambda node, graph: real(node, graph) + 1)
@@ -287,9 +293,17 @@ def test_cycles_that_are_not_the_models_fail_the_build(run: Call, monkeypatch: p
     )
     assert run("report", "b")[0] == 3
 
+    monkeypatch.setattr(pace, "frame_cycles", real)
+    monkeypatch.setattr("toolchain.flow.simulate.compare_with_qonnx", differs)
+    told = "the build is not exact: 0 codes of the C simulation differ; node 'y' deviates"
+    for command in (("simulate", "b", "--images", "x.npy"), ("report", "b"), ("deploy", "b", "--images", "x.npy")):
+        assert run(*command)[::2] == (3, told)
+
 
 @pytest.mark.needs_gxx
-def test_an_engine_reports_and_simulates_its_own_hls(run: Call, tmp_path: Path) -> None:
+def test_an_engine_reports_and_simulates_its_own_hls(
+    run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A changed memory image is simulated, and found; a streaming plan makes its project stale; both records stay."""
     assert run(*EXPORT, "--architecture", "engine")[0] == 0
     memory = tmp_path / "b" / "hls" / "memory.bin"
@@ -306,6 +320,13 @@ def test_an_engine_reports_and_simulates_its_own_hls(run: Call, tmp_path: Path) 
         "memory.bin is of another engine; run 'fpgaflow generate' again",
     )
     assert run("generate", "b", "--overwrite")[0] == 0
+    assert run("simulate", "b", "--images", "x.npy")[0] == 0
+    real = Found.unit_cycles
+    with monkeypatch.context() as patch:  # every code is right, the cycles of one unit are not the model's
+        patch.setattr(Found, "unit_cycles", lambda found: real(found) | {"convolve": 1})
+        code, _, error = run("simulate", "b", "--images", "x.npy")
+    assert code == 3
+    assert re.search(r"; unit 'convolve' took [\d,]+ cycles for 4 images, the model says 4$", error)
     assert run("simulate", "b", "--images", "x.npy")[0] == 0
     assert run("explore", "b")[0] == 0
     assert run("report", "b")[::2] == (2, STALE)
