@@ -165,10 +165,12 @@ def test_another_hls_is_not_synthesized_under_the_name_of_the_deployed_design(bu
 
     assert ip() == same
     source = build / "hls/src/top.cpp"
+    design = deployable(Build(build)).facts["design"]
     source.write_text(source.read_text() + "// mine\n")
     assert ip() == stale
     deploy(simulate(Build(build), CHECK), CHECK)
     assert ip() == same
+    assert deployable(Build(build)).facts["design"] != design, "a bitstream of the hls/ before is not taken for its own"
     source.unlink()
     assert ip() == stale
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import toolchain.flow.build
 import toolchain.flow.stages
 import toolchain.flow.streaming
 from tests.onnx_models import conv_bn_relu
+from toolchain.boards import load_board
 from toolchain.cli import main
 from toolchain.engine.tables import TABLE_BEATS
 from toolchain.errors import UserError, VerificationError
@@ -310,6 +312,11 @@ def test_an_engine_reports_and_simulates_its_own_hls(
     image = memory.read_bytes()
     design = Build(tmp_path / "b").design
     assert isinstance(design, Engine)
+    changes = ({"placement": {"a map": 1}}, {"clock_mhz": 100.0}, {"shape": {}})
+    others = [Found(design.found.graph, design.found.record.model_copy(update=change)) for change in changes]
+    others.append(replace(design.found))
+    vars(others[-1])["board"] = load_board("kv260")
+    assert design.digest not in [replace(design, found=other).digest for other in others], "hls/ of another is stale"
     behind = design.found.program.passes * TABLE_BEATS * 16  # addresses stay, weights and constants change
     memory.write_bytes(image[:behind] + bytes(byte ^ 0x05 for byte in image[behind:]))
     assert run("report", "b")[0] == 2
