@@ -233,6 +233,8 @@ def test_batch_norms_and_slopes_go_in_front_of_the_moves_behind_which_they_stand
     kinds = [type(layer_of(graph, node)).__name__ for node in graph.graph.nodes if node.op == "call_module"]
     assert kinds[6:11] == ["Conv2d", "PReLU", "ChannelShuffle", "BlockShuffle", "PositionSlice"]
     assert torch.allclose(graph(x), model(x), atol=1e-5)
+    at_the_end = nn.Sequential(nn.Conv2d(3, 8, 1), nn.PixelShuffle(2), nn.Sigmoid(), nn.Flatten())  # the host's
+    assert [str(node.target) for node in layer_graph(at_the_end, x).graph.nodes][1:-1] == ["0", "1", "2", "3"]
 
 
 def test_a_network_of_signals_is_quantized_down_to_its_integers(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor, fx, nn
 
-from toolchain.train.own.kinds import ACTIVATIONS, MOVES, BlockShuffle, ChannelSlice, FeatureMap, Norm
+from toolchain.train.own.kinds import ACTIVATIONS, FLATTENS, MOVES, BlockShuffle, ChannelSlice, FeatureMap, Norm
 from toolchain.train.own.trace import layer_of
 
 
@@ -20,8 +20,7 @@ def put_before_moves(graph: fx.GraphModule) -> None:
         while isinstance(layer := layer_of(graph, node), (*ACTIVATIONS, nn.BatchNorm1d, nn.BatchNorm2d)):
             (move,) = node.all_input_nodes
             moved = layer_of(graph, move)
-            ends = any(user.op == "output" for user in node.users)  # the host may apply it
-            if not isinstance(moved, MOVES) or len(move.users) > 1 or ends:
+            if not isinstance(moved, MOVES) or len(move.users) > 1 or _ends(graph, node):
                 break
             before = _before(layer, moved)
             if before is None:
@@ -30,6 +29,12 @@ def put_before_moves(graph: fx.GraphModule) -> None:
             node.replace_all_uses_with(move)
             node.args, move.args = move.args, (node,)
             move.prepend(node)
+
+
+def _ends(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Return whether nothing but views stands behind ``node``, which the host may apply then."""
+    views = [user for user in node.users if isinstance(layer_of(graph, user), (*FLATTENS, *MOVES))]
+    return any(user.op == "output" for user in node.users) or any(_ends(graph, user) for user in views)
 
 
 def _before(layer: nn.Module, move: nn.Module) -> nn.Module | None:
