@@ -284,6 +284,15 @@ def _resize(file: File, **attributes: Any) -> None:
     file.add("Resize", "", file.constant(np.float32([1, 1, 2, 3])), **attributes)
 
 
+def _resize_to_size(file: File) -> None:
+    """``F.interpolate(y, size=x.shape[2:], mode="bilinear")``."""
+    x = file.add("Conv", file.weight(2, 2, 1, 1))
+    y = file.add("Conv", x, file.weight(2, 2, 1, 1), strides=[2, 2])
+    batch, sizes = file.add("Shape", y, start=0, end=2), file.add("Shape", x, start=2)
+    file.add("Resize", y, "", "", file.add("Concat", batch, sizes, axis=0), mode="linear")
+    file.add("Add", x, file.last)
+
+
 CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
     "conv": (MAP, lambda f: f.add("Conv", f.weight(4, 1, 3, 2), f.weight(4), group=2, strides=[2, 1]), ["Conv2d"]),
     "same upper": (MAP, lambda f: f.add("Conv", f.weight(3, 2, 2, 4), auto_pad="SAME_UPPER"), ["ZeroPad2d", "Conv2d"]),
@@ -489,6 +498,8 @@ CASES: dict[str, tuple[tuple[int, ...], Any, list[str]]] = {
         lambda f: f.add("ConvTranspose", f.weight(2, 3, 3), f.weight(3), strides=[2], auto_pad="SAME_UPPER"),
         ["ZeroPad2d", "Conv1d", "BlockShuffle"],
     ),
+    "resize, to the size of another map": (MAP, _resize_to_size, ["Conv2d", "Conv2d", "LinearUpsample", "add"]),
+    "resize, to a size": (MAP, lambda f: f.add("Resize", "", "", _ints(f, 8, 24), axes=[2, 3]), ["Upsample"]),
     "resize, linear": (
         MAP,
         lambda f: _resize(f, mode="linear", coordinate_transformation_mode="pytorch_half_pixel"),

@@ -80,8 +80,9 @@ def resize(build: Builder, node: OnnxNode) -> None:
     if (mode != "nearest" and not means) or node.attributes.get("antialias", 0) or x.dim() not in (3, 4):
         hint = "enlarge a map, mode='nearest', or 'linear' with half_pixel coordinates"
         raise build.file.fault(node, "it makes other values than a map has", hint)
-    shape = (max(build.file.shape[0], 1), *x.shape[1:])
+    shape = tuple(x.shape)
     sizes, scales = resized(build.file, node, shape, lambda index, _: _numbers(build, node, index))
+    sizes[0] = shape[0] if sizes[0] == build.file.shape[0] else sizes[0]  # written for the file's batch
     factors = [new // old for old, new in zip(shape, sizes, strict=True)]
     whole = [old * factor for old, factor in zip(shape, factors, strict=True)] == sizes
     if factors[:2] != [1, 1] or min(factors) < 1 or not whole:
