@@ -84,4 +84,11 @@ KINDS: tuple[str, ...] = tuple(field.name for field in fields(Resources))
 
 def total(parts: Iterable[Resources]) -> Resources:
     """Sum of ``parts``; nothing when there are none."""
-    return sum(parts, Resources())
+    lut = ff = dsp = bram18 = uram = 0  # a search adds millions: no object a part
+    for part in parts:
+        lut += part.lut
+        ff += part.ff
+        dsp += part.dsp
+        bram18 += part.bram18
+        uram += part.uram
+    return Resources(lut, ff, dsp, bram18, uram)
