@@ -92,32 +92,32 @@ class TiledPass:
         """Whether tiles of the result fill no whole memory beats."""
         return self.tiles > 1 and self.tile_words % self.shape.packed > 0 and self.p.out[0] * self.p.out[1] > 1
 
-    @property
+    @cached_property
     def taps(self) -> int:
         """Taps of the convolution's kernel."""
         return self.p.conv.kernel[0] * self.p.conv.kernel[1] if self.p.conv is not None else 1
 
-    @property
+    @cached_property
     def span(self) -> int:
         """Rows of the source that the convolution's kernel reaches over."""
         return self.p.conv.span if self.p.conv is not None else 1
 
-    @property
+    @cached_property
     def stride(self) -> int:
         """Rows of the source from an output row of the convolution to the next one."""
         return self.p.conv.stride[0] if self.p.conv is not None else 1
 
-    @property
+    @cached_property
     def blocks(self) -> int:
         """Row-buffer words of a position."""
         return ceil(self.words_in / self.shape.in_blocks)
 
-    @property
+    @cached_property
     def fold(self) -> int:
         """Weight words of a group of outputs."""
         return self.taps * self.blocks * (self.p.conv.parts if self.p.conv is not None else 1)
 
-    @property
+    @cached_property
     def tile_words(self) -> int:
         """Words of channels of every tile but the last."""
         return min(self.groups * self.shape.out_blocks, self.words_out) if self.p.conv is not None else self.words_out
@@ -134,7 +134,7 @@ class TiledPass:
         """Weight words of a tile."""
         return self.groups_of(tile) * self.fold
 
-    @property
+    @cached_property
     def least_slots(self) -> int:
         """Rows that the row buffer must hold: those of a window and those that come in meanwhile."""
         return self.span + self.stride
@@ -146,7 +146,7 @@ class TiledPass:
         whole = max(self.least_slots, self.p.shape[0])
         return whole if whole * row <= self.shape.row_words else self.least_slots
 
-    @property
+    @cached_property
     def resident(self) -> bool:
         """Whether the buffer still holds all rows when later tiles read them."""
         return self.slots >= self.p.shape[0] and self.p.conv is not None
@@ -157,12 +157,12 @@ class TiledPass:
         top = self.p.conv.pads[0] if self.p.conv is not None else 0
         return min(self.p.shape[0], max(0, self.span - top))
 
-    @property
+    @cached_property
     def row_groups(self) -> int:
         """Beats of a row of the source."""
         return self.p.shape[1] * self.words_in // self.shape.packed
 
-    @property
+    @cached_property
     def source_groups(self) -> int:
         """Beats of the source, repeated ones as often as they are read."""
         return self.p.shape[0] * self.row_groups
@@ -183,7 +183,7 @@ class TiledPass:
         """Words of codes that a word of the result is sent in."""
         return self.shape.digits if self.p.raw else 1
 
-    @property
+    @cached_property
     def positions(self) -> int:
         """Positions of the result."""
         return self.p.out[0] * self.p.out[1]
@@ -193,7 +193,7 @@ class TiledPass:
         """Positions in front of the window unit."""
         return self.p.middle[0] * self.p.middle[1]
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """Cycles of a group of outputs: its products, or its words if they take longer to leave."""
         return max(self.fold, self.shape.out_blocks)
