@@ -57,7 +57,7 @@ def test_a_sum_of_branches_with_wide_factors_names_its_pass() -> None:
     graph = residual_blocks()
     sums = [i for i, n in enumerate(n for n in graph.nodes if isinstance(n, MulShift)) if "add" in n.inputs[0]]
     error = refused(changed(graph, sums[0], mul=np.array([1 << 33]), shift=35))
-    assert re.search(r"its sum of branches takes factors of 3\d bits, 32 are stored$", error.what)
+    assert re.search(r"its sum or product of branches takes factors of 3\d bits, 32 are stored$", error.what)
     assert error.hint == "give both branches one scale"
 
 
@@ -69,7 +69,7 @@ def test_a_sum_of_branches_with_a_wide_offset_names_the_offset() -> None:
         x = b.mulshift(b.add(x, b.mulshift(b.conv(x, 8), 4), (1, 1)), 4, per_channel=False)
         b.nodes[-1] = replace(b.nodes[-1], mul=np.array([1]), add=np.array([add]), shift=shift, base=np.array([0]))
     error = refused(b.graph(b.mulshift(b.conv(x, 8), 4)))
-    assert error.what.endswith("its sum of branches takes an offset of 65 bits, 62 are added at once")
+    assert error.what.endswith("its sum or product of branches takes an offset of 65 bits, 62 are added at once")
 
 
 def test_a_number_too_large_for_the_pass_table_names_its_pass_and_field() -> None:
