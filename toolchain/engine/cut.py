@@ -279,8 +279,8 @@ class _Cutter:
 
         Its weights are as large as others: sums as small as codes would have all requantizers take wide factors.
         """
-        weights = (node.weight for node in self.graph.nodes if isinstance(node, MatVec))
-        bits = max(0, max(int(np.abs(weight).max()).bit_length() for weight in weights) - 1)
+        largest = (int(np.abs(node.weight).max()) for node in self.graph.nodes if isinstance(node, MatVec))
+        bits = max(0, max(largest, default=1).bit_length() - 1)
         ones = np.ones(source.shape[2], dtype=np.int64)
         if first is None:
             first = Requant(ones, 0 * ones, 0, *self.coded.ranges[source.name], self.coded.form(source))
