@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.efficientnet import images
+from benchmarks.user_models import SMALL, rounded
 from toolchain.flow.ptq import Images, quantize_to
 from toolchain.train.inputs import PixelMap
 from toolchain.train.places import cache_folder
@@ -16,13 +17,6 @@ from toolchain.train.ptq.quantize import Bits
 from toolchain.train.ptq.source import Sample, find_source
 
 SEED = 0
-BLOCKS = (
-    (3, 16, 16, True, nn.ReLU, 2), (3, 72, 24, False, nn.ReLU, 2), (3, 88, 24, False, nn.ReLU, 1),
-    (5, 96, 40, True, nn.Hardswish, 2), (5, 240, 40, True, nn.Hardswish, 1), (5, 240, 40, True, nn.Hardswish, 1),
-    (5, 120, 48, True, nn.Hardswish, 1), (5, 144, 48, True, nn.Hardswish, 1),
-    (5, 288, 96, True, nn.Hardswish, 2), (5, 576, 96, True, nn.Hardswish, 1), (5, 576, 96, True, nn.Hardswish, 1),
-)  # fmt: skip
-"""Of MobileNetV3-Small (Howard et al., table 2): kernel, inner and outer channels, excited, function, stride."""
 
 
 class Excite(nn.Module):
@@ -30,7 +24,7 @@ class Excite(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        inner = max(8, (channels // 4 + 4) // 8 * 8)
+        inner = rounded(channels / 4)
         self.gate = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.Conv2d(inner, channels, 1),
             nn.Hardsigmoid(),
@@ -69,7 +63,7 @@ def mobilenet_v3_small(pictures: Tensor) -> nn.Module:
     torch.manual_seed(SEED)
     layers, inputs = [block(3, 16, 3, 2, nn.Hardswish)], 16
     blocks = []
-    for kernel, inner, outputs, excited, act, stride in BLOCKS:
+    for kernel, inner, outputs, excited, act, stride in SMALL:
         blocks.append(Inverted(inputs, kernel, inner, outputs, excited, act, stride))
         inputs = outputs
     head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(576, 1024), nn.Hardswish(), nn.Linear(1024, 1000))
