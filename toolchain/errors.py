@@ -52,6 +52,6 @@ def with_article(noun: str) -> str:
     return f"an {noun}" if noun[0] in vowels else f"a {noun}"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error's message; its type's name where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

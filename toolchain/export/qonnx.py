@@ -30,7 +30,7 @@ from qonnx.util.cleanup import cleanup_model
 from torch import Tensor, nn
 
 from toolchain import files
-from toolchain.errors import UserError
+from toolchain.errors import UserError, first_line
 from toolchain.export.gate import QUANT_OPS, GateReport, check_equal
 from toolchain.frontend.metadata import CLASSES, DATA, INPUT, READING
 from toolchain.train.data import USUAL, Reading
@@ -39,7 +39,7 @@ from toolchain.train.inputs import InputMap, PixelMap
 OPSET = 18
 _REPEAT = "repeat of an input "
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_NOISY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
+_NOISY_LOGGERS = ("torch.onnx", "torch.fx", "onnxscript", "onnx_ir")
 
 
 class _WeightHandler(BrevitasWeightQuantProxyHandler):  # type: ignore[misc] # Brevitas is not typed
@@ -137,18 +137,28 @@ def export_qonnx(model: nn.Module, example: Tensor, path: Path, metadata: Mappin
 
 
 def to_qonnx(model: nn.Module, example: Tensor, metadata: Mapping[str, str]) -> ModelWrapper:
-    """The QONNX graph of a model in eval mode, not yet compared with it; ``example`` is one input (1, C, H, W)."""
+    """The QONNX graph of a model in eval mode, not yet compared with it; ``example`` is one input (1, C, H, W).
+
+    Raises:
+        UserError: the model holds something QONNX cannot express.
+    """
     with _quiet(), tempfile.TemporaryDirectory() as folder:
-        raw = _Manager.export(
-            copy.deepcopy(model),
-            args=example,
-            export_path=str(Path(folder) / "raw.onnx"),
-            dynamo=True,
-            optimize=True,
-            opset_version=OPSET,
-            external_data=False,
-            custom_translation_table={torch.ops.aten.softplus.default: _softplus},
-        )
+        try:
+            raw = _Manager.export(
+                copy.deepcopy(model),
+                args=example,
+                export_path=str(Path(folder) / "raw.onnx"),
+                dynamo=True,
+                optimize=True,
+                opset_version=OPSET,
+                external_data=False,
+                custom_translation_table={torch.ops.aten.softplus.default: _softplus},
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise UserError(
+                f"the network cannot be written as ONNX: {first_line(_cause(error))}",
+                hint="give its forward operations that ONNX has, and no branches by the values of a tensor",
+            ) from error
     _name_nodes(raw)
     _part_repeats(raw)
     wrapped = cleanup_model(ModelWrapper(raw))
@@ -159,6 +169,11 @@ def to_qonnx(model: nn.Module, example: Tensor, metadata: Mapping[str, str]) -> 
     _strip(wrapped.model)
     onnx.helper.set_model_props(wrapped.model, dict(sorted(metadata.items())))
     return wrapped
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first of a chain of errors: those of the exporter begin with advice."""
+    return error if error.__cause__ is None else _cause(error.__cause__)
 
 
 def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
@@ -227,12 +242,12 @@ def _strip(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's progress lines, which it prints and logs unasked."""
+    """Silence the exporter's progress lines, and its graphs where it fails, which it prints and logs unasked."""
     before = {name: logging.getLogger(name).level for name in _NOISY_LOGGERS}
     for name in before:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said), torch.no_grad():
             yield
     finally:
         for name, level in before.items():

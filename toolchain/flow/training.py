@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from lightning.pytorch.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Callback
+from numpy.typing import NDArray
 
 from toolchain import __version__, files
 from toolchain.config.pruning import PruningStage
@@ -21,7 +23,8 @@ from toolchain.config.run import RunConfig, TrainConfig, dump_toml, load_config
 from toolchain.config.unused import without_effect
 from toolchain.errors import UserError
 from toolchain.export.gate import predict
-from toolchain.export.qonnx import export_qonnx, input_metadata
+from toolchain.export.qonnx import export_qonnx, input_metadata, to_qonnx
+from toolchain.flow.coverage import check
 from toolchain.flow.images import drawn
 from toolchain.flow.integer_training import train_integer
 from toolchain.flow.resume import demand_resumable, is_finished, resumable
@@ -109,6 +112,7 @@ def train(
         _demand_named_outputs(network, data, config.model.label)
     start, teacher = _start(config, data), teacher_of(config, data)
     given = Given(start, teacher, {} if integer_only else foresee(config, data, out, start))
+    not_built = "" if resume else _not_built(network, data, config)
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0  # the others of a distributed run start after the first
     with locked(out, "train", wait=0) if first else nullcontext(), resumable(out):
         if first:
@@ -116,7 +120,7 @@ def train(
         if resume and is_finished(config, out):
             log.info("the run in %s has finished", out)
             return out
-        told = [without_effect(config), *untuned(config), not_prunable(network)] if first else []
+        told = [without_effect(config), *untuned(config), not_prunable(network), not_built] if first else []
         for line in filter(None, told):
             log.warning("%s", line)
         if integer_only:
@@ -252,15 +256,38 @@ def methods_of(config: RunConfig) -> list[str]:
     return [*([] if config.train.float else [config.quant.method]), *tables]
 
 
+def _as_read(
+    data: Dataset, config: RunConfig, images: NDArray[np.generic]
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """``images`` as the network reads them, and the metadata of its file."""
+    pixels = input_map(data, config.data.normalize, config.data.input)
+    metadata = {"fpgaflow.version": __version__}
+    return pixels.apply(images), metadata | input_metadata(pixels, config.data.name, data.names, data.reading)
+
+
+def _not_built(network: torch.nn.Module, data: Dataset, config: RunConfig) -> str:
+    """The line that tells what no accelerator has of a network whose layers cannot be followed; empty where it has all.
+
+    Raises:
+        UserError: it cannot be written as QONNX, which would end the training without a file.
+    """
+    if not not_prunable(network):
+        return ""
+    x, metadata = _as_read(data, config, data.test_x[:1])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        to_qonnx(network.eval(), torch.from_numpy(x), metadata).save(str(path))
+        found = check(path)
+    network.train()
+    if found.supported or found.first is None:
+        return ""
+    return f"the network can be trained, not built: {found.first.reason} [{found.first.name}]"
+
+
 def _export(model: torch.nn.Module, data: Dataset, config: RunConfig, out: Path, images: int) -> float:
     """Write model.onnx; returns the reference executor's accuracy on ``images`` drawn from the test images."""
-    pixels, some = (
-        input_map(data, config.data.normalize, config.data.input),
-        drawn(len(data.test_x), images, data.test_y),
-    )
-    x = pixels.apply(data.test_x[some])
-    metadata = {"fpgaflow.version": __version__}
-    metadata |= input_metadata(pixels, config.data.name, data.names, data.reading)
+    some = drawn(len(data.test_x), images, data.test_y)
+    x, metadata = _as_read(data, config, data.test_x[some])
     path = out / "model.onnx"
     report = export_qonnx(model, torch.from_numpy(x[:GATE_IMAGES]), path, metadata)
     log.info("%s equals the model on %d images; %d codes on a tie", path, report.images, report.flips)

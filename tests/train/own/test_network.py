@@ -75,6 +75,14 @@ class Turned(Quantized):
     def forward(self, x):
         return super().forward(x.transpose(2, 3))
 
+class Summed(Quantized):
+    def forward(self, x):
+        return self.fc(self.act(self.conv(x)).cumsum(2).mean((2, 3)))
+
+class Branched(Quantized):
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else -x)
+
 def shared(classes):
     net = Quantized(classes)
     net.fc.weight_quant.add_tracked_module(net.conv)
@@ -181,7 +189,12 @@ def test_a_network_of_brevitas_layers_keeps_its_quantizers_and_its_channels_can_
     assert [group.name for group in structure_of(network, (1, 8, 8)).free] == ["conv"]
 
 
-def test_a_network_of_brevitas_layers_that_cannot_be_followed_is_said_once(
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What is said; torch traces at a lower level."""
+    return [record.message for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_a_network_of_brevitas_layers_that_cannot_be_followed_or_built_is_said_once(
     file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config(f"{file}:Turned", train={"accelerator": "cpu"})
@@ -194,7 +207,20 @@ def test_a_network_of_brevitas_layers_that_cannot_be_followed_is_said_once(
     with pytest.raises(KeyboardInterrupt):
         training.train(config, tmp_path / "run")
     what = "the network can be trained, not pruned: its channels cannot be followed [forward of Turned, transpose]"
-    assert caplog.messages == [what]
+    assert _warnings(caplog) == [what]
+
+    config = _config(f"{file}:Summed", train={"accelerator": "cpu"})
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config, tmp_path / "summed")
+    what = "the network can be trained, not built: the operation CumSum is not supported [CumSum]"
+    assert _warnings(caplog)[2:] == [what]
+
+
+def test_a_network_that_no_file_can_hold_is_refused_before_anything_is_written(file: Path, tmp_path: Path) -> None:
+    config = _config(f"{file}:Branched", train={"accelerator": "cpu"})
+    with pytest.raises(UserError, match="cannot be written as ONNX: Could not guard .*; give its forward operations"):
+        training.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_quantizers_of_ones_own_that_no_file_holds_are_refused_before_they_train(file: Path) -> None:
