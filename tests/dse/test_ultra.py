@@ -95,7 +95,7 @@ def test_a_plan_with_ultraram_computes_the_same() -> None:
     assert any("impl=uram" in text for text in files.values())
 
     codes = np.random.default_rng(0).integers(0, GRAPH.input.qint.max + 1, (2, *GRAPH.input.shape))
-    assert np.array_equal(build(hardware, files).run(codes), evaluate(GRAPH, codes)[GRAPH.outputs[0].value])
+    assert np.array_equal(build(hardware, files, frames=2).run(codes), evaluate(GRAPH, codes)[GRAPH.outputs[0].value])
 
 
 def test_an_entry_of_a_plan_names_ultraram() -> None:
