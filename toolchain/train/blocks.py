@@ -7,7 +7,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from toolchain.config.blocks import Block, Blocks
-from toolchain.train.maker import BlockMaker
+from toolchain.train.maker import LayerMaker
 
 
 class Residual(nn.Module):
@@ -21,7 +21,7 @@ class Residual(nn.Module):
 
     def __init__(
         self,
-        make: BlockMaker,
+        make: LayerMaker,
         name: str,
         inputs: int,
         outputs: int,
@@ -71,7 +71,7 @@ class Inverted(nn.Module):
     What leaves it is signed; a sum of it with its input is quantized again.
     """
 
-    def __init__(self, make: BlockMaker, name: str, inputs: int, block: Block) -> None:
+    def __init__(self, make: LayerMaker, name: str, inputs: int, block: Block) -> None:
         super().__init__()
         inner = inputs * block.expansion
         self.expand: nn.Module = nn.Identity()
@@ -98,7 +98,7 @@ class Inverted(nn.Module):
         return branch if self.sum is None else self.sum(branch + x)  # type: ignore[no-any-return]
 
 
-def block_layers(make: BlockMaker, shape: tuple[int, ...], classes: int, blocks: Blocks) -> OrderedDict[str, nn.Module]:
+def block_layers(make: LayerMaker, shape: tuple[int, ...], classes: int, blocks: Blocks) -> OrderedDict[str, nn.Module]:
     """The layers of ``blocks`` for images of ``shape`` (C, H, W)."""
     channels, (height, columns) = blocks.stem, shape[1:]
     layers: OrderedDict[str, nn.Module] = OrderedDict(
