@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import brevitas.nn as qnn
 import pytest
 import torch
+from torch import nn
 
 from toolchain.config.run import MODELS, RunConfig, parse_config
 from toolchain.errors import UserError
@@ -48,6 +50,16 @@ def test_sizes_are_those_of_the_named_networks(
 ) -> None:
     network = build(_config(model), shape, 10).eval()
     assert (parameters(network), macs(network, shape)) == (expected_parameters, expected_macs)
+
+
+def test_layers_that_pass_tensors_of_brevitas_are_counted_too() -> None:
+    network = nn.Sequential(
+        qnn.QuantIdentity(return_quant_tensor=True),
+        qnn.QuantConv2d(1, 2, 3, return_quant_tensor=True),
+        nn.Flatten(),
+        qnn.QuantLinear(72, 10),
+    )
+    assert macs(network, (1, 8, 8)) == 36 * 18 + 720 and network.training
 
 
 @pytest.mark.parametrize(

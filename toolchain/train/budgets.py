@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from toolchain import resources
 from toolchain.errors import UserError
-from toolchain.train.shrink import Shape, Structure, remove_channels
-from toolchain.train.statistics import macs, parameters
+from toolchain.train.shrink import Structure, remove_channels
+from toolchain.train.statistics import Shape, macs, parameters
 from toolchain.train.structure import Channels, Edit
 
 log = logging.getLogger(__name__)
@@ -64,10 +64,7 @@ class Size:
     @staticmethod
     def of_model(model: nn.Module, shape: Shape) -> Size:
         """Return the size of a network on images of ``shape``, also of one whose channels cannot be followed."""
-        training = model.training
-        size = Size(macs(model.eval(), shape), parameters(model))
-        model.train(training)
-        return size
+        return Size(macs(model, shape), parameters(model))
 
 
 @dataclass(frozen=True)

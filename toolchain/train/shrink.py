@@ -16,11 +16,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from toolchain.errors import UserError, first_line
+from toolchain.train.own.kinds import Convolution, Norm, Weighted
+from toolchain.train.statistics import Shape, pixels
 
-Shape = tuple[int, ...]
-Convolution = nn.Conv1d | nn.Conv2d
-Weighted = Convolution | nn.Linear
-Norm = nn.BatchNorm1d | nn.BatchNorm2d
 _PRODUCTS = (operator.mul, torch.mul)
 _JOINS = (operator.add, operator.iadd, torch.add, *_PRODUCTS)
 """Sums and products, whose operands lose the same channels."""
@@ -192,34 +190,6 @@ def _replace(module: nn.Module, path: str, value: Tensor) -> None:
         owner._parameters[name] = nn.Parameter(value.clone(), requires_grad=before.requires_grad)
     else:
         owner._buffers[name] = value.clone()
-
-
-def pixels(model: nn.Module, shape: Shape) -> dict[str, tuple[int, int]]:
-    """Values a channel that every convolution and fully connected layer reads and writes, for an image of ``shape``.
-
-    Those of all calls together. To a linear layer over the length of a signal the positions are channels.
-    """
-    found: dict[str, tuple[int, int]] = {}
-
-    def note(name: str, x: Tensor, output: Tensor) -> None:
-        axis = -1 if isinstance(model.get_submodule(name), nn.Linear) else 1
-        read, written = found.get(name, (0, 0))
-        found[name] = read + x.numel() // x.shape[axis], written + output.numel() // output.shape[axis]
-
-    hooks = [
-        layer.register_forward_hook(lambda _, inputs, output, name=name: note(name, inputs[0], output))
-        for name, layer in model.named_modules()
-        if isinstance(layer, Weighted)
-    ]
-    training = model.training
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, *shape, device=next(model.parameters()).device))
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
-    return found
 
 
 class _Tracer(fx.Tracer):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
+from toolchain.train.own.kinds import Weighted
+
+Shape = tuple[int, ...]
+"""(features,), (channels, length) or (channels, height, width) of a sample."""
 
 
 def weighted_layers(model: nn.Module) -> list[Weighted]:
@@ -26,22 +31,32 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for layer in weighted_layers(model) for p in (layer.weight, layer.bias) if p is not None)
 
 
-def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiply-accumulates for one sample of ``shape`` (C, ...); the model is in eval mode."""
-    total = 0
+def macs(model: nn.Module, shape: Shape) -> int:
+    """Multiply-accumulates for one sample of ``shape`` (C, ...)."""
+    layers = named_weighted_layers(model)
+    return sum(written * layers[name].weight.numel() for name, (_, written) in pixels(model, shape).items())
 
-    def count(layer: Weighted, _: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        total += output.numel() * layer.weight[0].numel()
 
-    hooks = [layer.register_forward_hook(count) for layer in weighted_layers(model)]
-    try:
-        with torch.no_grad():
-            model(torch.zeros(1, *shape, device=next(model.parameters()).device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return total
+def pixels(model: nn.Module, shape: Shape) -> dict[str, tuple[int, int]]:
+    """Values a channel that every convolution and fully connected layer reads and writes, for a sample of ``shape``.
+
+    Those of all calls together. To a linear layer over the length of a signal the positions are channels.
+    """
+    layers = named_weighted_layers(model)
+    found = dict.fromkeys(layers, (0, 0))
+
+    def note(name: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        axis = -1 if isinstance(layer, nn.Linear) else 1
+        tensors = (*args, *kwargs.values())[0], output  # those of Brevitas have a shape, and no numel()
+        read, written = (tensor.shape.numel() // tensor.shape[axis] for tensor in tensors)
+        found[name] = found[name][0] + read, found[name][1] + written
+
+    with ExitStack() as hooks, torch.no_grad():
+        hooks.callback(model.train, model.training)
+        for name, layer in layers.items():
+            hooks.enter_context(layer.register_forward_hook(partial(note, name), with_kwargs=True))
+        model.eval()(torch.zeros(1, *shape, device=next(model.parameters()).device))
+    return found
 
 
 def weight_sparsity(model: nn.Module) -> float:

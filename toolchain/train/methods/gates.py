@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from toolchain.errors import UserError
-from toolchain.train.shrink import Group, Norm, Structure
+from toolchain.train.own.kinds import Norm
+from toolchain.train.shrink import Group, Structure
 
 
 class Gates:

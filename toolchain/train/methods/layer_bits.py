@@ -10,7 +10,8 @@ from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase
 from torch import fx, nn
 
 from toolchain.config.run import LayerQuant, QuantConfig
-from toolchain.train.shrink import Weighted, layer_at, traced
+from toolchain.train.own.kinds import Weighted
+from toolchain.train.shrink import layer_at, traced
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ from toolchain.config.pruning import NrmfConfig
 from toolchain.train.budgets import Budget, Size, cannot_be_met
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.quantizers import Quantizer
-from toolchain.train.shrink import Shape, pixels
-from toolchain.train.statistics import named_weighted_layers
+from toolchain.train.statistics import Shape, named_weighted_layers, pixels
 from toolchain.train.structure import Edit, Tucker, can_be_three, trained_weight
 
 _BISECTIONS = 40  # steps in the search for the energy that meets a budget

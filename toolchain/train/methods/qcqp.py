@@ -30,9 +30,10 @@ from toolchain.train.budgets import Budget, Size, demand_free, shrink
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.layer_bits import LayerBits, layer_bits
 from toolchain.train.methods.positions import keep_positions
+from toolchain.train.own.kinds import Convolution, Norm
 from toolchain.train.selection.program import ChannelProgram, Cost, Limit, Weights
 from toolchain.train.selection.solve import solve
-from toolchain.train.shrink import Convolution, Layer, Norm, Structure, structure_of
+from toolchain.train.shrink import Layer, Structure, structure_of
 from toolchain.train.structure import Branch, Edit
 from toolchain.units.table import schedule, unit_cost
 

@@ -94,7 +94,8 @@ class BlockShuffle(nn.Module):
         return x.reshape(batch, x.shape[1], *(size * step for size, step in zip(sizes, self.block, strict=True)))
 
 
-Weighted = nn.Conv1d | nn.Conv2d | nn.Linear
+Convolution = nn.Conv1d | nn.Conv2d
+Weighted = Convolution | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 SMOOTH = (
     nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.ELU, nn.SELU, nn.CELU, nn.Softplus,
@@ -140,12 +141,12 @@ def check_layer(where: str, layer: nn.Module, shape: tuple[int, ...]) -> None:
     Raises:
         UserError: a setting that no unit has.
     """
-    if isinstance(layer, nn.Conv1d | nn.Conv2d):
+    if isinstance(layer, Convolution):
         if layer.padding_mode != "zeros":
             raise UserError(f"it pads with '{layer.padding_mode}'", where=where, hint="pad with zeros")
         if isinstance(layer.padding, str):
             _spell_padding(layer, where)
-    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and not (layer.affine and layer.track_running_stats):
+    if isinstance(layer, Norm) and not (layer.affine and layer.track_running_stats):
         hint = "set affine=True and track_running_stats=True"
         raise UserError("a batch norm without scale, offset or statistics", where=where, hint=hint)
     own = isinstance(layer, Weighted) and not type(layer).__module__.startswith("brevitas.nn")
@@ -270,7 +271,7 @@ def with_zero_pads(where: str, layer: nn.Module) -> nn.Module:
     return nn.ZeroPad2d((*layer.padding, *(0,) * (4 - len(layer.padding))))  # type: ignore[arg-type]
 
 
-def _spell_padding(layer: nn.Conv1d | nn.Conv2d, where: str) -> None:
+def _spell_padding(layer: Convolution, where: str) -> None:
     """Turn the padding "same" or "valid" into numbers, in place."""
     reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
     if layer.padding == "same" and any(total % 2 for total in reach):
