@@ -369,3 +369,12 @@ def test_layers_with_weights_that_are_called_twice_become_two_where_copies_are_a
     with torch.no_grad():
         assert torch.equal(graph(x), model.eval()(x))
     assert [str(n.target) for n in graph.graph.nodes if n.op == "call_module"] == ["block.conv", "block.conv_2"]
+
+
+def test_a_weight_that_a_norm_makes_is_fixed_in_the_copy_alone() -> None:
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
+    model, x = nn.Sequential(normed, nn.ReLU()).eval(), torch.rand(MAP)
+    before = model(x)
+    graph = layer_graph(model, x, copies=True)
+    assert type(graph.get_submodule("0")) is nn.Conv2d and torch.equal(graph(x), before)
+    assert torch.equal(model(x), before) and "0.parametrizations.weight.original0" in dict(model.named_parameters())

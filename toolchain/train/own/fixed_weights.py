@@ -19,4 +19,16 @@ def fix_weights(model: nn.Module) -> None:
             elif isinstance(hook, SpectralNorm):
                 remove_spectral_norm(layer, hook.name)
         if isinstance(layer, Weighted) and parametrize.is_parametrized(layer, "weight"):
-            parametrize.remove_parametrizations(layer, "weight")
+            _take_off(layer)
+
+
+def _take_off(layer: Weighted) -> None:
+    """Put plain parameters in the place of parametrized ones.
+
+    `parametrize.remove_parametrizations` changes the layer's class, which a copy of a layer shares with it.
+    """
+    made = {name: getattr(layer, name).detach() for name in layer.parametrizations}  # type: ignore[union-attr]
+    layer.__class__ = type(layer).__bases__[0]
+    del layer.parametrizations
+    for name, value in made.items():
+        setattr(layer, name, nn.Parameter(value))
