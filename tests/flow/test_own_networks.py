@@ -117,5 +117,10 @@ def test_a_run_whose_file_has_changed_is_not_resumed_and_not_loaded(
         train(config, run, resume=True)
     with pytest.raises(UserError, match="has changed since"):
         load_run(run)
+    (run / "network.json").write_text("{")
+    with pytest.raises(
+        UserError, match=r"run/network.json is damaged; put the file back as it was, or train anew with"
+    ):
+        load_run(run)
     train(config, run, overwrite=True)
     load_run(run)

@@ -11,7 +11,7 @@ from torch import nn
 
 from toolchain.errors import UserError
 from toolchain.files import remove_leftovers
-from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint, same_network
+from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint, read_whole, same_network
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_one_before_and_nothing_else(
@@ -51,8 +51,25 @@ def test_the_last_checkpoint_is_that_of_the_latest_epoch(tmp_path: Path) -> None
     for epoch in (2, 10, 9):
         WholeCheckpoints().save_checkpoint({"epoch": epoch}, tmp_path / f"epoch-{epoch}.ckpt")
 
+    (tmp_path / "epoch-11 (copy).ckpt").touch()
     assert last_checkpoint(tmp_path) == tmp_path / "epoch-10.ckpt"
     assert last_checkpoint(tmp_path / "nothing") is None
+
+
+def test_a_checkpoint_of_which_a_byte_is_another_is_refused(tmp_path: Path) -> None:
+    """As are those that were cut, and files of other kinds: all that torch reads without a word or with a traceback."""
+    path = tmp_path / "epoch-3.ckpt"
+    WholeCheckpoints().save_checkpoint({"weight": torch.arange(64.0)}, path)
+    whole = path.read_bytes()
+    assert torch.equal(WholeCheckpoints().load_checkpoint(path)["weight"], torch.arange(64.0))
+    at = whole.index(torch.arange(64.0).numpy().tobytes()) + 7
+    flipped = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+    for damaged in (flipped, whole[:-1], whole[: len(whole) // 2], bytes(len(whole)), b"hello", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"."):
+            read_whole(path)
+        with pytest.raises(UserError, match=r"epoch-3\.ckpt is damaged; remove it: its epochs are trained again$"):
+            WholeCheckpoints().load_checkpoint(path)
 
 
 def test_what_killed_writes_left_goes_and_other_hidden_files_stay(tmp_path: Path) -> None:

@@ -249,6 +249,13 @@ def test_a_start_from_a_table_of_other_columns_is_refused(columns: str, message:
         ("metrics.json", b"{", "{folder}/metrics.json is damaged; remove it, and resume the run"),
         ("metrics.json", b"{}", "no run wrote {folder}/metrics.json; remove it, and resume the run"),
         ("model.pt", b"PK", "no run wrote {folder}/model.pt, or it is damaged; give the folder of a run"),
+        ("model.pt", b"hello", "no run wrote {folder}/model.pt, or it is damaged; give the folder of a run"),
+        (
+            "checkpoints/data.json",
+            b'{"shape"',
+            "{folder}/checkpoints/data.json is damaged; remove it if the data are as they were, or train anew with "
+            "--overwrite",
+        ),
     ],
 )
 def test_a_start_from_a_run_that_was_killed_or_damaged_is_refused(

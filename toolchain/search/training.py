@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import math
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +24,7 @@ from toolchain.search.passes import Task
 from toolchain.search.shared import SharedWeights
 from toolchain.search.space import Space
 from toolchain.train.batches import Batches, augmentation
+from toolchain.train.checkpoints import read_whole
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.module import rate_factor
 from toolchain.train.optimizer import optimizer_of
@@ -185,11 +185,11 @@ class SharedTraining:
         if not self.path.is_file():
             return
         try:
-            state = torch.load(self.path, weights_only=True, map_location=self.device)
+            state = read_whole(self.path, self.device)
             self.shared.load_state_dict(state["shared"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.epoch = int(state["epoch"])
-        except (pickle.UnpicklingError, RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self.path} is damaged", hint="remove it: the shared network is trained again") from error
 
 

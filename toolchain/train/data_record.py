@@ -70,5 +70,9 @@ def _noted(folder: Path) -> dict[str, Any] | None:
     path = folder / _FILE
     if not path.is_file():
         return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {key: found[key] for key in ("shape", "classes", "names", "columns", "samples")}
+    except (ValueError, LookupError, TypeError) as error:
+        hint = "remove it if the data are as they were, or train anew with --overwrite"
+        raise UserError(f"{path} is damaged", hint=hint) from error

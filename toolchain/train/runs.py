@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.chain import stages
+from toolchain.train.checkpoints import read_whole
 from toolchain.train.data import Dataset, load_for
 from toolchain.train.data_record import demand_alike
 from toolchain.train.own.record import demand_unchanged
@@ -59,8 +58,8 @@ def saved_model(out: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"no trained model at {path}", hint=_RESUME)
     try:
-        saved = torch.load(path, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        saved = read_whole(path)
+    except ValueError as error:
         raise UserError(f"no run wrote {path}, or it is damaged", hint="give the folder of a run") from error
     if not isinstance(saved, dict) or not saved.keys() & _KINDS:
         raise UserError(f"no run wrote {path}", hint="give the folder of a run")

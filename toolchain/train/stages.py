@@ -29,7 +29,7 @@ from toolchain.config.run import SEEDS, RunConfig
 from toolchain.errors import UserError
 from toolchain.train.budgets import Size
 from toolchain.train.chain import Stage, stages
-from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint, same_network
+from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint, read_whole, same_network
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher
 from toolchain.train.ema import WeightAverage
@@ -364,7 +364,10 @@ def _save(done: Trained, path: Path) -> None:
 
 
 def _load(path: Path, stage: Stage, data: Dataset) -> Trained:
-    saved = torch.load(path, weights_only=True)
+    try:
+        saved = read_whole(path)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged", hint="remove it: the end of the stage is made again") from error
     edits = from_json(saved.pop("edits"))
     model = rebuilt(stage.config, data, edits, saved.pop("state_dict"))
     set_quantized(model, stage.quantized)

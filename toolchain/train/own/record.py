@@ -33,7 +33,10 @@ def changed(folder: Path) -> str | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    kept = Record(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        kept = Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        return f"{path} is damaged"
     file = Path(kept.file)
     if not file.is_file():
         return f"{file}, which makes the network of {folder}, is gone"

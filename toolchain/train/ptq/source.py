@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +17,7 @@ from torch import Tensor, fx, nn
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError, unknown_name
 from toolchain.train import efficientnet
+from toolchain.train.checkpoints import read_tensors
 from toolchain.train.data import Dataset, input_map
 from toolchain.train.inputs import InputMap, PixelMap, read_map
 from toolchain.train.own.kinds import Norm
@@ -188,10 +188,10 @@ def _own(network: str | nn.Module, sample: Sample, weights: Path | None, options
 def _load_weights(model: nn.Module, path: Path) -> None:
     """Put the tensors of a state dict into ``model``; nothing else in the file is read."""
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = read_tensors(path.read_bytes())
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except ValueError as error:
         hint = f"write it with torch.save(network.state_dict(), '{path.name}')"
         raise UserError(f"{path} holds more than tensors, or is no PyTorch file", hint=hint) from error
     saved = saved.get("state_dict", saved) if isinstance(saved, dict) else saved
