@@ -280,6 +280,17 @@ def test_a_resume_leaves_a_run_file_that_says_the_same(tmp_path: Path) -> None:
     assert (out / "run.toml").read_text() == text
 
 
+@pytest.mark.parametrize("name", ["checkpoints/train/epoch-0.ckpt", "model.onnx"])
+def test_a_folder_without_a_run_file_is_not_resumed(tmp_path: Path, name: str) -> None:
+    """Nothing tells what run its checkpoints are of, which an --overwrite that was killed leaves; or it has others."""
+    path = tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("of another run")
+    with pytest.raises(UserError, match=r"run holds no run.toml, which tells what run it is of; use --overwrite or an"):
+        train(_config(epochs=1, float=True), tmp_path / "run", resume=True)
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
+
+
 @pytest.mark.usefixtures("without_export")
 def test_a_finished_run_goes_on_with_more_epochs_and_not_with_fewer(tmp_path: Path) -> None:
     """The first epochs are not run again; without a falling rate the end is that of a run of as many epochs at once."""

@@ -203,14 +203,18 @@ def _prepare_folder(config: RunConfig, data: Dataset, out: Path, resume: bool, o
         replaced = before != config
         if replaced:
             demand_written(out)
-    elif not resume and out.exists() and any(out.iterdir()):
+    elif out.exists() and any(out.iterdir()):
+        if resume:
+            what = f"{out} holds no run.toml, which tells what run it is of"
+            raise UserError(what, hint="use --overwrite or another --out")
         raise UserError(f"the run folder {out} is not empty", hint="use --resume, --overwrite or another --out")
     if config.model.own:
         demand_unchanged(out)
+    if replaced:
+        files.write_text(run_file, dump_toml(config))  # first: without it no resume goes on
+    if config.model.own:
         record(find_own(config.model.name), config.model.options).write(out)
     data_record.note(data, out)
-    if replaced:
-        files.write_text(run_file, dump_toml(config))
 
 
 def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, qonnx_images: int) -> None:
