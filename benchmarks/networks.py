@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from toolchain.config.run import parse_config
 from toolchain.export.qonnx import export_qonnx, input_metadata
 from toolchain.train.inputs import PixelMap
-from toolchain.train.models import Shape, build
+from toolchain.train.models import build
+from toolchain.train.statistics import Shape
 
 SEED = 0
 CALIBRATION_IMAGES, CALIBRATION_PASSES, GATE_IMAGES = 64, 2, 8

@@ -27,12 +27,12 @@ from toolchain.ir.evaluate import evaluate
 from toolchain.ir.types import Encoding, InputType
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.inputs import PixelMap
-from toolchain.train.models import Shape
 from toolchain.train.niti.freeze import Shifts, frozen_exponents, run_frozen
 from toolchain.train.niti.inputs import InputFormat, to_block
 from toolchain.train.niti.layers import AvgPool, Conv, Flatten, Linear, MaxPool, ReLU, Residual
 from toolchain.train.niti.network import Network
 from toolchain.train.niti.numbers import MANTISSA_BITS
+from toolchain.train.statistics import Shape
 
 _DOMAIN = "qonnx.custom_op.general"
 _IR_VERSION = 10

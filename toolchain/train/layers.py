@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from toolchain.config.run import FLOAT_BITS, LayerQuant, QuantConfig
 from toolchain.errors import UserError, unknown_name
 from toolchain.train.methods.base import QuantMethod
+from toolchain.train.own.kinds import Weighted
 from toolchain.train.quantizers import Quantizer
 
 _MAX_BITS = 8
@@ -58,7 +59,7 @@ class Layers:
         """A fully connected layer."""
         return self._weighted(name, nn.Linear, qnn.QuantLinear, (inputs, outputs), bias=bias)
 
-    def like(self, name: str, layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> nn.Module:
+    def like(self, name: str, layer: Weighted) -> nn.Module:
         """``layer`` itself where nothing is quantized; else a quantized layer of its shape, with its weights."""
         if not self.quantized:
             self._layer(name)

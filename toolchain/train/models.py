@@ -18,10 +18,10 @@ from toolchain.errors import UserError
 from toolchain.train.blocks import Inverted, Residual, block_layers
 from toolchain.train.layers import Layers
 from toolchain.train.methods import quant_method
+from toolchain.train.own.kinds import Norm
 from toolchain.train.own.network import build_own
+from toolchain.train.statistics import Shape
 
-Shape = tuple[int, ...]
-"""(features,), (channels, length) or (channels, height, width)."""
 Conv = tuple[int, int]  # output channels, padding
 
 
@@ -71,12 +71,11 @@ def _without_norms(config: RunConfig, layers: OrderedDict[str, nn.Module]) -> Or
         what = f"model '{config.model.name}' does not train without its batch norms"
         raise UserError(what, hint="set model.plain = false")
     layers["fc"].register_parameter("bias", None)
-    norms = nn.BatchNorm1d | nn.BatchNorm2d
     for layer in layers.values():
         for name, part in list(layer.named_modules()):
-            if name and isinstance(part, norms):
+            if name and isinstance(part, Norm):
                 layer.set_submodule(name, nn.Identity())
-    return OrderedDict((name, layer) for name, layer in layers.items() if not isinstance(layer, norms))
+    return OrderedDict((name, layer) for name, layer in layers.items() if not isinstance(layer, Norm))
 
 
 def layers_of(config: RunConfig) -> Layers:

@@ -24,6 +24,7 @@ from toolchain.config.run import FqconvConfig
 from toolchain.train.methods.base import Context, Granularity, QuantMethod, Scale, activation
 from toolchain.train.methods.injectors import act_injector, weight_injector
 from toolchain.train.methods.lsq import Clamped, in_one_pass
+from toolchain.train.own.kinds import Norm
 from toolchain.train.quantizers import LearnedStep, Levels, normal_step
 from toolchain.train.shrink import normalized_layers
 from toolchain.train.structure import Bias, Edit, Remove, apply_edits, trained_weight
@@ -212,7 +213,7 @@ class Fqconv(QuantMethod):
 
 
 @torch.no_grad()
-def fold(layer: nn.Module, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+def fold(layer: nn.Module, norm: Norm) -> None:
     """Multiply a layer's filters by ``gamma / sigma`` of the batch norm behind it, in place; a bias takes its offset.
 
     A negative gamma flips its filter. With one scale a channel the scales take the factor and no code but its sign

@@ -30,8 +30,9 @@ from toolchain.train.figures import histograms_svg
 from toolchain.train.methods.base import Context, Granularity, Scale
 from toolchain.train.methods.injectors import weight_injector
 from toolchain.train.methods.lsq import Lsq
+from toolchain.train.own.kinds import Weighted
 from toolchain.train.quantizers import Levels
-from toolchain.train.statistics import Weighted, weighted_layers
+from toolchain.train.statistics import weighted_layers
 from toolchain.train.structure import Edit, trained_weight
 
 log = logging.getLogger(__name__)

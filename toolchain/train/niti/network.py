@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from toolchain.config.run import NitiConfig, RunConfig
 from toolchain.errors import UserError
 from toolchain.train import blocks
-from toolchain.train.models import Shape, build
+from toolchain.train.models import build
 from toolchain.train.niti.layers import (
     VARIANTS,
     AvgPool,
@@ -29,6 +29,7 @@ from toolchain.train.niti.layers import (
 )
 from toolchain.train.niti.numbers import Block
 from toolchain.train.niti.rounding import Rounding, nearest, pseudo_stochastic, stochastic
+from toolchain.train.statistics import Shape
 
 
 class Network(nn.Module):

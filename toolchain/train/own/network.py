@@ -20,9 +20,8 @@ from toolchain.train.own.kinds import Weighted
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.source import find_own, make
 from toolchain.train.own.trace import layer_graph
+from toolchain.train.statistics import Shape
 
-Shape = tuple[int, ...]
-"""Shape of a sample: (C, H, W), (C, length) or (features,)."""
 _CLOSE = 1e-4  # share of the largest output: means and sums may be taken in another order
 _BATCH = 2
 _UNTRACED = "fpgaflow_untraced"

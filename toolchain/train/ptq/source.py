@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from toolchain.config.run import RunConfig
 from toolchain.errors import UserError, unknown_name
 from toolchain.train import efficientnet
 from toolchain.train.checkpoints import read_tensors
 from toolchain.train.data import Dataset, input_map
 from toolchain.train.inputs import InputMap, PixelMap, read_map
 from toolchain.train.own.kinds import Norm
-from toolchain.train.own.network import Shape, demand_weights, has_quantizers, plain_network
+from toolchain.train.own.network import demand_weights, has_quantizers, plain_network
 from toolchain.train.own.source import find_own, make
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.onnx_source import has_channels_last, read_float_onnx
 from toolchain.train.runs import load_run, saved_model
+from toolchain.train.statistics import Shape
 
 NAMED = ("efficientnet-lite0",)
 _NAMED_TENSORS = 3  # in a message
@@ -215,8 +215,4 @@ def _run(folder: Path) -> Source:
         raise UserError(f"the network of {folder} is quantized", hint="give a run with train.float = true")
     text = saved_model(folder).get("input")  # the run's own record: the data may have changed since
     pixels = read_map(json.loads(text)) if text else input_map(data, config.data.normalize, config.data.input)
-    return Source(_name(config), model, data.shape, pixels, data)
-
-
-def _name(config: RunConfig) -> str:
-    return config.model.label
+    return Source(config.model.label, model, data.shape, pixels, data)
