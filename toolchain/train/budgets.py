@@ -101,6 +101,12 @@ class Budget:
             None if shares.params is None else resources.whole(shares.params * whole.params),
         )
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits that there are, by "macs" and "params"."""
+        given = {"macs": self.macs, "params": self.params}
+        return {kind: limit for kind, limit in given.items() if limit is not None}
+
     def within(self, size: Size) -> Size:
         """The most that is left of ``size`` once the budget is met."""
         return Size(
@@ -112,11 +118,9 @@ class Budget:
         """The fewest channels that a group of ``size`` keeps."""
         return min(size, ceil(max(self.least, self.multiple) / self.multiple) * self.multiple)
 
-    def fits(self, structure: Structure, counts: Mapping[str, int]) -> bool:
+    def fits(self, structure: Structure, counts: Mapping[str, float]) -> bool:
         """Return whether a network with ``counts`` channels is within the budget."""
-        return (self.macs is None or structure.macs(counts) <= self.macs) and (
-            self.params is None or structure.params(counts) <= self.params
-        )
+        return all(getattr(structure, kind)(counts) <= limit for kind, limit in self.limits.items())
 
     def check(self, structure: Structure) -> None:
         """Check that the fewest channels in every group meet the budget.
@@ -126,9 +130,8 @@ class Budget:
         """
         fewest = self.floor(max(self.least, self.multiple) + self.multiple)
         least = {name: self.floor(group.size) if group.free else group.size for name, group in structure.groups.items()}
-        for kind, limit in (("macs", self.macs), ("params", self.params)):
-            needed = getattr(structure, kind)(least)
-            if limit is None or needed <= limit:
+        for kind, limit in self.limits.items():
+            if getattr(structure, kind)(least) <= limit:
                 continue
             takes = {layer.name: getattr(layer, kind)(least) for layer in structure.layers}
             channels = "one channel" if fewest == 1 else f"a floor of {fewest} channels"

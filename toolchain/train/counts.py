@@ -78,9 +78,8 @@ def _cost(
 def _unused(structure: Structure, counts: Counts, budget: Budget) -> float:
     """The squared shares of the limits that are left beyond what counts as reached."""
     full, total = structure.counts | counts, 0.0
-    for kind, limit in (("macs", budget.macs), ("params", budget.params)):
-        if limit is not None:
-            total += max(0.0, 1 - getattr(structure, kind)(full) / limit - REACHED) ** 2
+    for kind, limit in budget.limits.items():
+        total += max(0.0, 1 - getattr(structure, kind)(full) / limit - REACHED) ** 2
     return total
 
 

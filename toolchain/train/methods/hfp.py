@@ -147,16 +147,16 @@ class Hfp(Method):
         counts = self._open()
         for at, (kind, miss) in enumerate(self._misses(counts).items()):
             self.multipliers[at] += _INTEGRAL * miss * (miss.abs() < _NEAR) / self.steps
-            mean = sum(float(price.mean()) for price in prices(self.structure, counts, kind).values()) / len(force)
-            for name, price in prices(self.structure, counts, kind).items():
+            each = prices(self.structure, counts, kind)
+            mean = sum(float(price.mean()) for price in each.values()) / len(force)
+            for name, price in each.items():
                 force[name] += (miss + self.multipliers[at]) * price / mean
         return force
 
     def _misses(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the excess over each budget, relative to it; negative below."""
-        limits = {"macs": self.budget.macs, "params": self.budget.params}
         full: dict[str, Any] = self.structure.counts | dict(counts)
-        return {k: getattr(self.structure, k)(full) / limit - 1 for k, limit in limits.items() if limit is not None}
+        return {kind: getattr(self.structure, kind)(full) / limit - 1 for kind, limit in self.budget.limits.items()}
 
     def _settle(self) -> None:
         """Close or open gates until the counts are within the budgets and reach them, the largest values open."""

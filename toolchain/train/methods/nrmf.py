@@ -184,8 +184,9 @@ def _rest(model: nn.Module, shape: Shape, sizes: Mapping[str, _Sizes]) -> Size:
 
 def _meets(sizes: Mapping[str, _Sizes], ranks: Mapping[str, tuple[int, int]], rest: Size, budget: Budget) -> bool:
     left = [kernel.left(ranks[name], budget) for name, kernel in sizes.items()]
-    return (budget.macs is None or rest.macs + sum(size.macs for size in left) <= budget.macs) and (
-        budget.params is None or rest.params + sum(size.params for size in left) <= budget.params
+    return all(
+        getattr(rest, kind) + sum(getattr(size, kind) for size in left) <= limit
+        for kind, limit in budget.limits.items()
     )
 
 
@@ -195,17 +196,13 @@ def _check(model: nn.Module, context: Context, budget: Budget, multiple: int) ->
     Raises:
         UserError: they do not.
     """
-    if budget == Budget():
-        return
     sizes = _sizes(model, context.data.shape)
     rest = _rest(model, context.data.shape, sizes)
     least = {name: kernel.rounded((1, 1), multiple) for name, kernel in sizes.items()}
-    if _meets(sizes, least, rest, budget):
-        return
-    for kind, limit in (("macs", budget.macs), ("params", budget.params)):
+    for kind, limit in budget.limits.items():
         takes = {name: getattr(kernel.left(least[name], budget), kind) for name, kernel in sizes.items()}
         takes["the other layers"] = getattr(rest, kind)
-        if limit is not None and sum(takes.values()) > limit:
+        if sum(takes.values()) > limit:
             raise cannot_be_met(f"{limit:,} {kind}", f"rank {multiple} in every kernel", takes)
 
 

@@ -121,13 +121,12 @@ def channel_program(
     ]
     kept_whole = {x.writes for x in structure.layers if x.name not in counted}
     budget = Budget.share_of(whole or Size.of(structure), config)
-    bounds = [("macs", budget.macs), ("params", budget.params)]
-    bounds += [(kind, getattr(config, kind)) for kind in FOLDED]
+    bounds = budget.limits | {kind: getattr(config, kind) for kind in FOLDED if getattr(config, kind) is not None}
 
     def costs(kind: str) -> dict[str, Cost]:
         return {x.name: cost_of(x, kind, config, bits[x.name]) for x in structure.layers}
 
-    limits = [Limit(kind, costs(kind), bound, each=kind == "cycles") for kind, bound in bounds if bound is not None]
+    limits = [Limit(kind, costs(kind), bound, each=kind == "cycles") for kind, bound in bounds.items()]
     if config.memory is not None:
         each, full = costs("memory"), structure.counts
         total = sum(each[x.name](1 if x.reads is None else full[x.reads], full[x.writes]) for x in structure.layers)
