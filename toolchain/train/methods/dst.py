@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from toolchain.config.pruning import DstConfig
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.weights import keep_masked
+from toolchain.train.own.kinds import Weighted
 from toolchain.train.statistics import named_weighted_layers
 from toolchain.train.structure import Edit, before_last, parametrizations
 
@@ -90,13 +91,12 @@ class Dst(Method):
     def __init__(self, config: DstConfig) -> None:
         super().__init__()
         self.alpha = config.alpha
-        self.layers: dict[str, nn.Module] = {}
+        self.layers: dict[str, Weighted] = {}
 
     def prepare(self, model: nn.Module, context: Context) -> None:
         """A threshold a row of every convolution and fully connected layer."""
-        self.layers = dict(named_weighted_layers(model))
+        self.layers = named_weighted_layers(model)
         for name, layer in self.layers.items():
-            assert isinstance(layer.weight, Tensor)
             parametrize.register_parametrization(layer, "weight", Thresholds(name, layer.weight))
 
     def penalty(self, model: nn.Module) -> Tensor:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,7 +20,8 @@ from toolchain.train.counts import nearest_counts
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.methods.gates import Gates, undotted
 from toolchain.train.methods.magnitude import filter_norms
-from toolchain.train.methods.weights import keep_masked
+from toolchain.train.methods.weights import chosen, keep_masked, largest, parted
+from toolchain.train.own.kinds import Weighted
 from toolchain.train.shrink import Structure, structure_of
 from toolchain.train.statistics import named_weighted_layers
 from toolchain.train.structure import Edit, before_last, parametrizations
@@ -123,7 +123,7 @@ class TransportPruning(Method):
         self.budget = Budget()
         self.epsilon = 1.0
         self.gates: Gates | None = None
-        self.masked: dict[str, nn.Module] = {}
+        self.masked: dict[str, Weighted] = {}
         self._hard: dict[str, Tensor] | None = None  # masks of an evaluation, until the next step
         self._handles: list[Any] = []
 
@@ -152,12 +152,10 @@ class TransportPruning(Method):
             return None
         counts: dict[str, Any] = self.structure.counts | self._soft_counts()
         full, miss = self.structure.counts, torch.zeros(())
-        for kind, limit in (("macs", self.budget.macs), ("params", self.budget.params)):
-            if limit is not None:
-                whole = getattr(self.structure, kind)(full)
-                over = (getattr(self.structure, kind)(counts) - limit) / whole
-                both = self.budget.macs is not None and self.budget.params is not None
-                miss = miss + (over.clamp_min(0) if both else over).square()
+        limits = self.budget.limits
+        for kind, limit in limits.items():
+            over = (getattr(self.structure, kind)(counts) - limit) / getattr(self.structure, kind)(full)
+            miss = miss + (over.clamp_min(0) if len(limits) > 1 else over).square()
         return self.config.strength * miss
 
     @torch.no_grad()
@@ -196,8 +194,8 @@ class TransportPruning(Method):
             self.thetas[undotted(key)] = nn.Parameter(torch.tensor(logit), requires_grad=learned)
 
     def _prepare_weights(self, model: nn.Module) -> None:
-        self.masked = dict(named_weighted_layers(model))
-        sizes = {name: layer.weight.numel() for name, layer in self.masked.items()}  # type: ignore[operator,union-attr]
+        self.masked = named_weighted_layers(model)
+        sizes = {name: layer.weight.numel() for name, layer in self.masked.items()}
         for key, units in [(_ALL, sum(sizes.values()))] if self._together else sizes.items():
             self.plans[undotted(key)] = Transport(units, self.epsilon)
         for layer in self.masked.values():
@@ -228,7 +226,7 @@ class TransportPruning(Method):
         self._hard, units = None, self._units()
         if self._together:
             flat = torch.cat([scores.flatten() for scores in units.values()])
-            return _parted(self._plan(_ALL).step(flat, self._kept(_ALL, flat.numel())), units)
+            return parted(self._plan(_ALL).step(flat, self._kept(_ALL, flat.numel())), units)
         return {
             name: self._plan(undotted(name))
             .step(scores.flatten(), self._kept(undotted(name), scores.numel()))
@@ -260,23 +258,23 @@ class TransportPruning(Method):
     def _hard_filters(self) -> dict[str, Tensor]:
         units = self._units()
         if self._together:
-            soft = _parted(self._plan(_ALL).mask(), units)
+            soft = parted(self._plan(_ALL).mask(), units)
             wanted = {name: float(mask.sum()) for name, mask in soft.items()}
         else:
             soft = {name: self._plan(undotted(name)).mask() for name in units}
             wanted = {name: float(torch.sigmoid(self.thetas[undotted(name)])) * len(x) for name, x in units.items()}
         if self.config.scope == "layer":
             kept = keep_uniformly(self.structure, soft, self.budget)
-            return {name: _chosen(mask, kept[name]) for name, mask in soft.items()}
+            return {name: chosen(mask, kept[name]) for name, mask in soft.items()}
         counts = nearest_counts(self.structure, wanted, self.budget)
-        return {name: _chosen(mask, top_indices(mask, counts[name])) for name, mask in soft.items()}
+        return {name: chosen(mask, top_indices(mask, counts[name])) for name, mask in soft.items()}
 
     def _hard_weights(self) -> dict[str, Tensor]:
-        units = self._units()
-        hard = {key: _chosen(plan.mask(), top_indices(plan.mask(), self._count(plan.mask().numel())))
-                for key, plan in self.plans.items() if isinstance(plan, Transport)}  # fmt: skip
+        units, share = self._units(), self.config.params
+        assert share is not None
+        hard = {key: largest(plan.mask(), share) for key, plan in self.plans.items() if isinstance(plan, Transport)}
         if self._together:
-            return _parted(hard[_ALL], units)
+            return parted(hard[_ALL], units)
         return {name: hard[undotted(name)].reshape(x.shape) for name, x in units.items()}
 
     def _count(self, units: int) -> int:
@@ -292,19 +290,6 @@ class TransportPruning(Method):
         return [self._plan(key) for key in self.plans]
 
 
-def _parted(flat: Tensor, units: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A mask over all units as one a group or layer."""
-    parts = flat.split([x.numel() for x in units.values()])
-    return {name: part.reshape(x.shape) for part, (name, x) in zip(parts, units.items(), strict=True)}
-
-
-def _chosen(mask: Tensor, indices: list[int]) -> Tensor:
-    """True at ``indices``, shaped like ``mask``."""
-    chosen = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
-    chosen[indices] = True
-    return chosen.reshape(mask.shape)
-
-
 def _share_within(structure: Structure, budget: Budget) -> float:
     """The share of every group's channels that just meets the budget, were channels divisible.
 
@@ -315,7 +300,7 @@ def _share_within(structure: Structure, budget: Budget) -> float:
     for _ in range(50):
         middle = (low + high) / 2
         counts = structure.counts | {group.name: middle * group.size for group in structure.free}
-        low, high = (middle, high) if budget.fits(structure, counts) else (low, middle)  # type: ignore[arg-type]
+        low, high = (middle, high) if budget.fits(structure, counts) else (low, middle)
     if low > 1 - 1e-6:
         raise UserError("the budget prunes nothing", hint="lower it, or leave the method out")
     return low

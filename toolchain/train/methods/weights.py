@@ -20,11 +20,9 @@ def keep_largest_weights(model: nn.Module, scores: Mapping[str, Tensor], share: 
         uniform: the same share of every layer.
     """
     if uniform:
-        kept = {name: _largest(score, share) for name, score in scores.items()}
+        kept = {name: largest(score, share) for name, score in scores.items()}
     else:
-        together = _largest(torch.cat([score.flatten() for score in scores.values()]), share)
-        parts = together.split([score.numel() for score in scores.values()])
-        kept = {name: part.reshape(score.shape) for part, (name, score) in zip(parts, scores.items(), strict=True)}
+        kept = parted(largest(torch.cat([score.flatten() for score in scores.values()]), share), scores)
     return keep_masked(model, kept)
 
 
@@ -39,8 +37,19 @@ def keep_masked(model: nn.Module, masks: Mapping[str, Tensor], *, instead: bool 
     return [Mask(name) for name in masks]
 
 
-def _largest(scores: Tensor, share: float) -> Tensor:
-    """True at the largest scores."""
-    kept = torch.zeros(scores.numel(), dtype=torch.bool)
-    kept[top_indices(scores, max(1, round(share * scores.numel())))] = True
-    return kept.reshape(scores.shape).to(scores.device)
+def largest(scores: Tensor, share: float) -> Tensor:
+    """True at the ``round(share * n)`` largest of n scores, at least one."""
+    return chosen(scores, top_indices(scores, max(1, round(share * scores.numel()))))
+
+
+def chosen(scores: Tensor, indices: list[int]) -> Tensor:
+    """True at ``indices`` of the flattened ``scores``, shaped like them."""
+    kept = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
+    kept[indices] = True
+    return kept.reshape(scores.shape)
+
+
+def parted(flat: Tensor, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A mask over all ``parts``, one behind the other, as one a part."""
+    pieces = flat.split([part.numel() for part in parts.values()])
+    return {name: piece.reshape(part.shape) for piece, (name, part) in zip(pieces, parts.items(), strict=True)}
