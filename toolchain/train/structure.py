@@ -149,6 +149,12 @@ def trained_weight(layer: nn.Module) -> nn.Parameter:
     return weight
 
 
+def weight_quantizer_of(layer: nn.Module) -> nn.Module | None:
+    """What quantizes the weights of ``layer``; None where nothing does."""
+    found: nn.Module | None = getattr(getattr(layer, "weight_quant", None), "tensor_quant", None)
+    return found
+
+
 def before_last(layer: nn.Module) -> Tensor:
     """The weight as the last parametrization of ``layer`` takes it, differentiable."""
     *earlier, _ = parametrizations(layer)

@@ -27,7 +27,7 @@ from toolchain.train.methods.lsq import Clamped, in_one_pass
 from toolchain.train.own.kinds import Norm
 from toolchain.train.quantizers import LearnedStep, Levels, normal_step
 from toolchain.train.shrink import normalized_layers
-from toolchain.train.structure import Bias, Edit, Remove, apply_edits, trained_weight
+from toolchain.train.structure import Bias, Edit, Remove, apply_edits, trained_weight, weight_quantizer_of
 
 _FADED = 0.8  # share of a stage after which fading offsets are gone
 
@@ -221,7 +221,7 @@ def fold(layer: nn.Module, norm: Norm) -> None:
     """
     assert norm.running_var is not None
     factor = norm.weight / (norm.running_var + norm.eps).sqrt()
-    weight, quantizer = trained_weight(layer), layer.weight_quant.tensor_quant  # type: ignore[union-attr]
+    weight, quantizer = trained_weight(layer), weight_quantizer_of(layer)
     assert isinstance(quantizer, LearnedClip)
     column = factor.reshape(-1, *(1,) * (weight.dim() - 1))
     before = weight.norm()

@@ -22,7 +22,7 @@ from toolchain.train.budgets import Budget, Size, cannot_be_met
 from toolchain.train.methods.base import Context, Method
 from toolchain.train.quantizers import Quantizer
 from toolchain.train.statistics import Shape, named_weighted_layers, pixels
-from toolchain.train.structure import Edit, Tucker, can_be_three, trained_weight
+from toolchain.train.structure import Edit, Tucker, can_be_three, trained_weight, weight_quantizer_of
 
 _BISECTIONS = 40  # steps in the search for the energy that meets a budget
 _SWEEPS = 3  # sweeps of higher-order orthogonal iteration after the truncated SVD
@@ -101,7 +101,7 @@ class Nrmf(Method):
                 layer = model.get_submodule(f"{name}.{part}")
                 kernel = trained_weight(layer)
                 kernel.copy_(value.reshape(kernel.shape))
-                quantizer = getattr(getattr(layer, "weight_quant", None), "tensor_quant", None)
+                quantizer = weight_quantizer_of(layer)
                 if isinstance(quantizer, Quantizer):
                     quantizer.initialise(kernel)
             edits.append(edit)

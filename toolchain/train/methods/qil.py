@@ -27,6 +27,7 @@ from toolchain.train.methods.base import Granularity, Scale, activation
 from toolchain.train.methods.injectors import act_injector, weight_injector
 from toolchain.train.methods.lsq import Clamped, Lsq, in_one_pass
 from toolchain.train.quantizers import ADAM_RATE, SMALLEST_SCALE, Levels, Quantizer, normal_step, round_clamped
+from toolchain.train.structure import trained_weight, weight_quantizer_of
 
 _PAPER_RATE = 0.01  # learning rate of the intervals over that of the weights, as others report the paper
 _SMALLEST_GAMMA = 0.1
@@ -211,9 +212,9 @@ class Qil(Lsq):
 
     def attach(self, layer: nn.Module, bits: int) -> None:
         """Put the transformer in front of the weight's quantizer."""
-        interval = layer.weight_quant.tensor_quant  # type: ignore[union-attr]
+        interval = weight_quantizer_of(layer)
         assert isinstance(interval, Interval)
-        interval.initialise(layer.weight)  # type: ignore[arg-type]
+        interval.initialise(trained_weight(layer))
         transform = WeightTransform(interval)
         transform.switch(False)  # registering calls it, and the first call in training sets the interval
         parametrize.register_parametrization(layer, "weight", transform)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -32,8 +31,8 @@ from toolchain.train.methods.injectors import weight_injector
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.own.kinds import Weighted
 from toolchain.train.quantizers import Levels
-from toolchain.train.statistics import weighted_layers
-from toolchain.train.structure import Edit, trained_weight
+from toolchain.train.statistics import named_weighted_layers
+from toolchain.train.structure import Edit, trained_weight, weight_quantizer_of
 
 log = logging.getLogger(__name__)
 
@@ -146,11 +145,10 @@ class Symog(Lsq):
             self.moves_weights = False
         self._first_epoch, self._start = train.pretrain_epochs, train.pretrain_epochs / train.epochs
         self._pull = _PULL / max(1.0, (1 - self._start) * context.steps)
-        layers = list(_soft_layers(model))
-        names = {layer: name for name, layer in model.named_modules()}
-        self._names = [names[layer] for layer, _ in layers]
+        layers = _soft_layers(model)
+        self._names = list(layers)
         self._ends_soft = bool(self._names) and self._start < 1 and not self._frozen
-        bins = max((_bins(quantizer.levels) for _, quantizer in layers), default=0)
+        bins = max((_bins(quantizer.levels) for _, quantizer in layers.values()), default=0)
         moments = max(0, train.epochs - train.pretrain_epochs) + 1
         self.histograms = torch.zeros(moments, len(layers), bins, dtype=torch.int64)
 
@@ -158,7 +156,7 @@ class Symog(Lsq):
         """Choose the steps when the float phase is over, and keep the weights soft, unless they are frozen."""
         modes = epoch >= self._first_epoch and bool(self._names)  # a float network has none
         self._soft = modes and not self._frozen
-        for layer, quantizer in _soft_layers(model) if modes else ():
+        for layer, quantizer in _soft_layers(model).values() if modes else ():
             if not quantizer.chosen:
                 quantizer.choose(layer.weight)
             layer.weight_quant.disable_quant = self._soft  # type: ignore[union-attr]
@@ -173,7 +171,7 @@ class Symog(Lsq):
             return None
         distances = [
             (layer.weight - quantizer.nearest(layer.weight.detach())).square().sum()
-            for layer, quantizer in _soft_layers(model)
+            for layer, quantizer in _soft_layers(model).values()
         ]
         return torch.stack(distances).sum() * self.strength()
 
@@ -184,7 +182,7 @@ class Symog(Lsq):
             return
         draw = self._pull * self.strength()
         self.progress.fill_(max(0.0, (progress - self._start) / (1 - self._start)))
-        for layer, quantizer in _soft_layers(model):
+        for layer, quantizer in _soft_layers(model).values():
             weight = trained_weight(layer)
             if self.config.proximal:
                 weight.add_(quantizer.nearest(weight), alpha=draw).div_(1 + draw)
@@ -196,22 +194,22 @@ class Symog(Lsq):
         """The largest distance of a weight from its mode, in steps: one half at the worst, within the modes."""
         if not self._soft:
             return {}
-        return {"symog_distance": max(_distance(layer, quantizer) for layer, quantizer in _soft_layers(model))}
+        return {"symog_distance": max(_distance(*each) for each in _soft_layers(model).values())}
 
     @torch.no_grad()
     def finalize(self, model: nn.Module) -> list[Edit]:
         """Round the weights to their modes and leave the figure of how they came there."""
         if not self._ends_soft:
             return []
-        for layer, quantizer in _soft_layers(model):
+        layers = _soft_layers(model)
+        for layer, quantizer in layers.values():
             if not quantizer.chosen:  # of a layer that a factorization has made when the stage ended
                 quantizer.choose(layer.weight)
         self._record(model, len(self.histograms) - 1)
-        names = {layer: name for name, layer in model.named_modules()}
-        for layer, quantizer in _soft_layers(model):
+        for name, (layer, quantizer) in layers.items():
             weight = trained_weight(layer)
             distance = _distance(layer, quantizer)
-            log.info("layer %s: weights within %.3f steps of their modes before rounding", names[layer], distance)
+            log.info("layer %s: weights within %.3f steps of their modes before rounding", name, distance)
             weight.copy_(quantizer.nearest(weight))
         self._write_figure(model)
         return []
@@ -230,8 +228,7 @@ class Symog(Lsq):
 
     def _recorded(self, model: nn.Module) -> dict[int, tuple[Weighted, FixedStep]]:
         """The layers that the stage began with and still has, by their places in the histograms."""
-        names = {layer: name for name, layer in model.named_modules()}
-        found = {names[layer]: (layer, quantizer) for layer, quantizer in _soft_layers(model)}
+        found = _soft_layers(model)
         return {index: found[name] for index, name in enumerate(self._names) if name in found}
 
     @rank_zero_only
@@ -257,9 +254,10 @@ def _bins(levels: Levels) -> int:
     return 2 * (levels.high + 1) * BINS
 
 
-def _soft_layers(model: nn.Module) -> Iterator[tuple[Weighted, FixedStep]]:
-    """The layers whose weights have modes, with their quantizers."""
-    for layer in weighted_layers(model):
-        quantizer = getattr(getattr(layer, "weight_quant", None), "tensor_quant", None)
-        if isinstance(quantizer, FixedStep):
-            yield layer, quantizer
+def _soft_layers(model: nn.Module) -> dict[str, tuple[Weighted, FixedStep]]:
+    """The layers whose weights have modes, by name, with their quantizers."""
+    return {
+        name: (layer, quantizer)
+        for name, layer in named_weighted_layers(model).items()
+        if isinstance(quantizer := weight_quantizer_of(layer), FixedStep)
+    }

@@ -12,14 +12,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import brevitas.nn as qnn
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from toolchain.train.own.kinds import Weighted
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.graph import KEEPING, RESHAPING, input_of
 from toolchain.train.quantizers import LearnedStep
+from toolchain.train.structure import weight_quantizer_of
 
 _MANTISSA = 3  # 3 * 2**k: 255 of 3 / 128 are just below the 6 of a ReLU6
 _LARGEST_CODE = 255
@@ -88,8 +88,7 @@ def shorten_factors(network: fx.GraphModule, steps: Steps, bits: int) -> None:
 
 
 def _weight_step(layer: Any) -> LearnedStep:
-    assert isinstance(layer, qnn.QuantConv1d | qnn.QuantConv2d | qnn.QuantLinear)
-    quantizer: nn.Module = layer.weight_quant.tensor_quant
+    quantizer = weight_quantizer_of(layer)
     assert isinstance(quantizer, LearnedStep)
     return quantizer
 
