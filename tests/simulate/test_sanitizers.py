@@ -43,11 +43,8 @@ EVERY = {(): 3, (HARDWARE,): 8}
 """Which cases of a grid are compiled: all of them run without sanitizers in the conformance tests."""
 
 TOGETHER = 8
-"""Grids in one program of the types of hardware: their few units take as long as the headers."""
-PROGRAMS = [
-    *(((), [grid]) for grid in ALL_GRIDS),
-    *(((HARDWARE,), ALL_GRIDS[at : at + TOGETHER]) for at in range(0, len(ALL_GRIDS), TOGETHER)),
-]
+"""Grids in one program: the few units of most take as long as the headers."""
+PROGRAMS = [(kind, ALL_GRIDS[at : at + TOGETHER]) for kind in KINDS for at in range(0, len(ALL_GRIDS), TOGETHER)]
 
 pytestmark = [pytest.mark.needs_gxx, pytest.mark.slow]
 
