@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from torch import nn
 
 from toolchain.errors import UserError
 from toolchain.train.chain import Stage
-from toolchain.train.methods.base import OwnRate
+from toolchain.train.methods.base import own_rates
 
 
 def freeze_weights(model: nn.Module, stage: Stage) -> None:
@@ -25,12 +23,7 @@ def learned_by_quantizers(model: nn.Module, stage: Stage) -> list[nn.Parameter]:
     Raises:
         UserError: there are none.
     """
-    own = [
-        p
-        for layer in model.modules()
-        if isinstance(layer, OwnRate)
-        for p in cast(nn.Module, layer).parameters(recurse=False)
-    ]
+    own = list(own_rates(model))
     if not own:
         raise UserError(
             f"stage '{stage.name}' freezes the weights, and nothing else learns with "

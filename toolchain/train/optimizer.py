@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from brevitas.proxy.quant_proxy import QuantProxyFromInjector
 from torch import nn
 
 from toolchain.config.run import TrainConfig
-from toolchain.train.methods.base import OwnRate
+from toolchain.train.methods.base import own_rates
 
 
 def optimizer_of(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
     """Adam or SGD for what learns in ``model``: weights and DST's thresholds decay, quantizers have their own rates."""
-    rates = {
-        p: layer.rate(train.optimizer)
-        for layer in model.modules()
-        if isinstance(layer, OwnRate)
-        for p in cast(nn.Module, layer).parameters(recurse=False)
-    }
+    rates = {parameter: module.rate(train.optimizer) for parameter, module in own_rates(model).items()}
     trained = [p for p in model.parameters() if p.requires_grad]
     rest, scales = [p for p in trained if p not in rates], _own_scales(model)
     groups: list[dict[str, Any]] = [

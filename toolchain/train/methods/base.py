@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import brevitas.config
 import brevitas.nn as qnn
@@ -156,6 +156,16 @@ class OwnRate(Protocol):
 
     def rate(self, optimizer: str) -> float:
         """Their learning rate over that of the weights, for ``"adam"`` or ``"sgd"``."""
+
+
+def own_rates(model: nn.Module) -> dict[nn.Parameter, OwnRate]:
+    """The parameters that learn at a rate of their own, each with the module that tells it."""
+    return {
+        parameter: module
+        for module in model.modules()
+        if isinstance(module, OwnRate)
+        for parameter in cast(nn.Module, module).parameters(recurse=False)
+    }
 
 
 @runtime_checkable
