@@ -7,7 +7,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import islice
 from typing import Any
@@ -306,13 +306,11 @@ def first_not_finite(model: nn.Module, x: Tensor) -> str | None:
 
         return look
 
-    layers = [(name, layer) for name, layer in model.named_modules() if name and not _INSIDE_LAYER.search(name)]
-    hooks = [layer.register_forward_hook(hook(name)) for name, layer in layers]
-    try:
+    with ExitStack() as hooks:
+        for name, layer in model.named_modules():
+            if name and not _INSIDE_LAYER.search(name):
+                hooks.enter_context(layer.register_forward_hook(hook(name)))
         model(x)
-    finally:
-        for handle in hooks:
-            handle.remove()
     return found[0] if found else None
 
 

@@ -6,7 +6,7 @@ weights of a layer that is there anyway: nothing is added to the network, and it
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +28,10 @@ def first_layer(model: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
         found.append((layer, inputs[0]))
         raise _Reached
 
-    hooks = [layer.register_forward_pre_hook(stop) for layer in weighted_layers(model)]
-    try:
-        with suppress(_Reached):
-            model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with suppress(_Reached), ExitStack() as hooks:
+        for layer in weighted_layers(model):
+            hooks.enter_context(layer.register_forward_pre_hook(stop))
+        model(images)
     return found[0]
 
 
