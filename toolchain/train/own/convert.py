@@ -18,7 +18,7 @@ from toolchain.ir.names import Names
 from toolchain.train.layers import Layers
 from toolchain.train.own.kinds import AVERAGING, DROPOUTS, FLATTENS, POOLS, SMOOTH, Weighted, is_positive
 from toolchain.train.own.pads import check_pads
-from toolchain.train.own.trace import PATH, layer_of
+from toolchain.train.own.trace import PATH, call_behind, layer_of
 
 _ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING, *SMOOTH)
 _TABLE_BITS = 8
@@ -69,7 +69,8 @@ class _Converter:
         for node in nodes:
             joins = [user for user in node.users if _is_join(user)]
             if node.op == "placeholder":
-                self.codes[node] = node if input_is_codes else self._behind(node, self._input(), list(node.users))
+                readers = list(node.users)
+                self.codes[node] = node if input_is_codes else call_behind(self.module, node, self._input(), readers)
             elif node.op != "output":
                 self._convert(node, joined=bool(joins))
             if joins and node.target is not torch.cat:
@@ -141,14 +142,14 @@ class _Converter:
             for user in node.users
             if self._computes_on_codes(user) or isinstance(layer_of(self.module, user), _MOVING)
         ]
-        self.codes[node] = self._behind(node, name, readers)
+        self.codes[node] = call_behind(self.module, node, name, readers)
 
     def _share(self, node: fx.Node, joins: list[fx.Node]) -> None:
         """Let what ``node`` is joined by read the quantizer of all that is joined."""
         known = self.codes.get(node, node)
         shared = known
         if known.op != "call_module" or str(known.target) != self.shared.get(self._root(node)):
-            shared = self._behind(known, self._shared(node), [])
+            shared = call_behind(self.module, known, self._shared(node), [])
         for join in joins:
             join.replace_input_with(node, shared)
             if known is not shared:
@@ -163,14 +164,6 @@ class _Converter:
             positive = all(other in self.positive for other in members)
             self.module.add_submodule(name, self.make.relu(name) if positive else self.make.signed(name))
         return self.shared[root]
-
-    def _behind(self, node: fx.Node, name: str, readers: list[fx.Node]) -> fx.Node:
-        """A call of the quantizer ``name`` on ``node``, which ``readers`` read in its place."""
-        with self.module.graph.inserting_after(node):
-            call = self.module.graph.call_module(name, (node,))
-        for user in readers:
-            user.replace_input_with(node, call)
-        return call
 
     def _input(self) -> str:
         name = self.names.fresh("input")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
+from contextlib import ExitStack
 
 import torch
 from brevitas.proxy.parameter_quant import WeightQuantProxyFromInjectorBase
@@ -19,7 +20,7 @@ from toolchain.train.own.convert import with_quantizers
 from toolchain.train.own.kinds import Weighted
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.source import find_own, make
-from toolchain.train.own.trace import layer_graph
+from toolchain.train.own.trace import call_behind, layer_graph
 from toolchain.train.statistics import Shape
 
 _CLOSE = 1e-4  # share of the largest output: means and sums may be taken in another order
@@ -139,20 +140,15 @@ def _view(model: nn.Module, shape: Shape, classes: int, reference: str) -> tuple
 def _attempt(model: nn.Module, view: tuple[int, ...]) -> tuple[str, Tensor | None]:
     """The output for zeros, or what went wrong, and in which layer."""
     inside: list[str] = []
-    hooks = [
-        layer.register_forward_pre_hook(lambda *_, name=name: inside.append(name))
-        for name, layer in model.named_modules()
-        if name and not list(layer.children())
-    ]
     try:
-        with torch.no_grad():
+        with ExitStack() as hooks, torch.no_grad():
+            for name, layer in model.named_modules():
+                if name and not list(layer.children()):
+                    hooks.enter_context(layer.register_forward_pre_hook(lambda *_, name=name: inside.append(name)))
             output = model(torch.zeros(_BATCH, *view))
     except Exception as error:  # noqa: BLE001 - the forward of a network may raise anything
         place = f" in or behind layer '{inside[-1]}'" if inside else ""
         return f"raises {type(error).__name__}{place}: {first_line(error)}", None
-    finally:
-        for hook in hooks:
-            hook.remove()
     if not isinstance(output, Tensor):
         return f"returns a {type(output).__name__}, not one tensor", None
     return "", output
@@ -183,12 +179,8 @@ def _look_from(plain: fx.GraphModule, view: tuple[int, ...], shape: Shape) -> No
         return
     placeholder = next(iter(plain.graph.nodes))
     name = next(name for name in ("view", "input_view", "image_view") if not hasattr(plain, name))
-    plain.add_submodule(name, nn.Flatten(2) if len(view) == 2 else nn.Flatten(1))
-    users = list(placeholder.users)
-    with plain.graph.inserting_after(placeholder):
-        call = plain.graph.call_module(name, (placeholder,))
-    for user in users:
-        user.replace_input_with(placeholder, call)
+    plain.add_submodule(name, nn.Flatten(len(view)))  # which leaves two axes or one
+    call_behind(plain, placeholder, name, list(placeholder.users))
     plain.recompile()
 
 
@@ -225,7 +217,7 @@ def _traced_if_possible(model: nn.Module, shape: Shape, classes: int, reference:
         graph = layer_graph(model, example)
         _demand_same(model, graph, example)
     except UserError as error:
-        front = nn.Flatten(2) if len(view) == 2 else nn.Flatten(1)
+        front = nn.Flatten(len(view))
         network = model if len(view) == len(shape) else nn.Sequential(OrderedDict(view=front, network=model))
         setattr(network, _UNTRACED, error.where or reference)
         return network

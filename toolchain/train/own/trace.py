@@ -94,6 +94,15 @@ def layer_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
+def call_behind(graph: fx.GraphModule, node: fx.Node, name: str, readers: list[fx.Node]) -> fx.Node:
+    """A call of the layer ``name`` on ``node``, which ``readers`` read in its place."""
+    with graph.graph.inserting_after(node):
+        call = graph.graph.call_module(name, (node,))
+    for reader in readers:
+        reader.replace_input_with(node, call)
+    return call
+
+
 class _Rewriter:
     """Turns the nodes of a traced graph into calls of layers, in place."""
 

@@ -23,7 +23,7 @@ from toolchain.train.methods.base import Granularity
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.own.kinds import AVERAGING, SMOOTH, Weighted
 from toolchain.train.own.pads import check_pads
-from toolchain.train.own.trace import layer_of
+from toolchain.train.own.trace import call_behind, layer_of
 from toolchain.train.ptq.factors import codes_into, mean_step, quantized_layer, regular_steps, shorten_factors
 from toolchain.train.ptq.graph import RELU, combined, input_of, is_sum, layer_graph, places
 from toolchain.train.ptq.parts import Parts, Store
@@ -152,9 +152,7 @@ def _insert_quantizer(network: fx.GraphModule, node: fx.Node, signed: bool, bits
         width = bits.act(name, signed=signed)
     act_quant = Lsq().act_quantizer(width, signed=signed, scale="float")
     network.add_submodule(name, qnn.QuantIdentity(act_quant=act_quant))
-    with network.graph.inserting_after(node):
-        codes = network.graph.call_module(name, (node,))
-    node.replace_all_uses_with(codes, delete_user_cb=lambda user: user is not codes)
+    call_behind(network, node, name, list(node.users))
     return name
 
 
