@@ -16,15 +16,11 @@ from torch import fx, nn
 
 from toolchain.ir.names import Names
 from toolchain.train.layers import Layers
-from toolchain.train.own.kinds import AVERAGING, DROPOUTS, FLATTENS, POOLS, SMOOTH, Weighted, is_positive
+from toolchain.train.own.kinds import AVERAGING, KEEPING, MOVING, ON_CODES, SMOOTH, Weighted, is_positive
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import PATH, call_behind, layer_of
 
-_ON_CODES = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING, *SMOOTH)
 _TABLE_BITS = 8
-_MOVING = (*FLATTENS, *DROPOUTS)
-_KEEPING = (*POOLS, nn.ZeroPad2d, *_MOVING)
-"""Layers whose output holds values of their input."""
 
 
 def with_quantizers(plain: fx.GraphModule, make: Layers, *, codes: bool) -> fx.GraphModule:
@@ -84,7 +80,7 @@ class _Converter:
             self.join |= {source: node for source in sources if source not in self.join}
             for other in joined[1:]:
                 self.parent[self._root(other)] = self._root(joined[0])
-        inherits = isinstance(layer, (*_KEEPING, *AVERAGING)) or node.op == "call_function"
+        inherits = isinstance(layer, (*KEEPING, *AVERAGING)) or node.op == "call_function"
         if is_positive(layer) or (inherits and all(source in self.positive for source in sources)):
             self.positive.add(node)
 
@@ -95,7 +91,7 @@ class _Converter:
         elif node.op == "call_function":
             if node.target is torch.cat:
                 self.codes[node] = node
-        elif isinstance(layer, _KEEPING) and node.all_input_nodes[0] in self.codes.values():
+        elif isinstance(layer, KEEPING) and node.all_input_nodes[0] in self.codes.values():
             self.codes[node] = node
             if node.all_input_nodes[0] in self.sums:
                 self.sums.add(node)
@@ -108,7 +104,7 @@ class _Converter:
     def _readers(self, node: fx.Node) -> Iterator[fx.Node]:
         """Yield the readers of ``node``, also those behind layers that only move values."""
         for user in node.users:
-            if isinstance(layer_of(self.module, user), _MOVING):
+            if isinstance(layer_of(self.module, user), MOVING):
                 yield from self._readers(user)
             else:
                 yield user
@@ -116,12 +112,12 @@ class _Converter:
     def _needs_codes(self, reader: fx.Node, node: fx.Node) -> bool:
         """Return whether ``reader`` computes on codes and ``node`` gives none, or none of few bits."""
         layer = layer_of(self.module, reader)
-        if not self._computes_on_codes(reader) or isinstance(layer_of(self.module, node), _MOVING):
+        if not self._computes_on_codes(reader) or isinstance(layer_of(self.module, node), MOVING):
             return False  # the moved values come from a tensor that was seen before
         return node not in self.codes or (node in self.sums and not isinstance(layer, nn.Linear))
 
     def _computes_on_codes(self, node: fx.Node) -> bool:
-        return isinstance(layer_of(self.module, node), _ON_CODES) or node.target is operator.mul
+        return isinstance(layer_of(self.module, node), (*ON_CODES, *SMOOTH)) or node.target is operator.mul
 
     def _quantize(self, node: fx.Node, layer: nn.Module | None, *, joined: bool) -> None:
         """Give the layers that read ``node`` its codes."""
@@ -140,7 +136,7 @@ class _Converter:
         readers = [
             user
             for user in node.users
-            if self._computes_on_codes(user) or isinstance(layer_of(self.module, user), _MOVING)
+            if self._computes_on_codes(user) or isinstance(layer_of(self.module, user), MOVING)
         ]
         self.codes[node] = call_behind(self.module, node, name, readers)
 

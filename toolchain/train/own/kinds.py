@@ -119,9 +119,15 @@ MOVES = (
     nn.Upsample,
 )
 """Layers that put copies of values into other places; of networks that are quantized after training."""
-OF_FILES = (*MOVES, LinearUpsample)
+OF_FILES = (*MOVES, ChannelNorm, LinearUpsample)
 """Layers that networks have which are quantized after training, and no others."""
-LAYERS = (ChannelNorm, *WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, nn.ZeroPad2d, nn.Identity)
+ON_CODES = (ChannelNorm, LinearUpsample, nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
+"""Layers that read codes, as smooth functions do where each is a table."""
+MOVING = (*FLATTENS, *DROPOUTS, *MOVES, nn.Identity)
+"""Layers that move values, behind which nothing quantizes: what they read holds codes."""
+KEEPING = (*POOLS, nn.ZeroPad2d, *MOVING)
+"""Layers whose output holds values of their input."""
+LAYERS = (*WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, nn.ZeroPad2d, nn.Identity)
 
 
 def is_positive(layer: nn.Module | None) -> bool:

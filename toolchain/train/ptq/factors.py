@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from toolchain.train.own.kinds import Weighted
+from toolchain.train.own.kinds import KEEPING, MOVING, Weighted
 from toolchain.train.own.trace import layer_of
-from toolchain.train.ptq.graph import KEEPING, RESHAPING, input_of
+from toolchain.train.ptq.graph import input_of
 from toolchain.train.quantizers import LearnedStep
 from toolchain.train.structure import weight_quantizer_of
 
@@ -47,7 +47,7 @@ def mean_step(step: float, step_in: float, positions: int) -> float:
 def quantized_layer(network: fx.GraphModule, node: fx.Node) -> fx.Node:
     """The node whose values the quantizer ``node`` reads, maybe reshaped."""
     source = input_of(node)
-    while isinstance(layer_of(network, source), RESHAPING):
+    while isinstance(layer_of(network, source), MOVING):
         source = input_of(source)
     return source
 

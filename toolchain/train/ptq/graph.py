@@ -16,11 +16,10 @@ from toolchain.train.own import trace
 from toolchain.train.own.kinds import (
     AVERAGING,
     DROPOUTS,
-    FLATTENS,
-    MOVES,
-    POOLS,
+    KEEPING,
+    MOVING,
+    ON_CODES,
     SMOOTH,
-    ChannelNorm,
     LinearUpsample,
     Norm,
     Weighted,
@@ -31,12 +30,6 @@ from toolchain.train.ptq.moves import put_before_moves
 from toolchain.train.shrink import over_length
 
 RELU = (nn.ReLU, nn.ReLU6)
-_ON_CODES = (ChannelNorm, LinearUpsample, nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
-"""Layers that read codes."""
-RESHAPING = (*FLATTENS, *MOVES, nn.Identity)
-"""Layers that move values, behind which nothing quantizes: what they read holds codes."""
-KEEPING = (*POOLS, nn.ZeroPad2d, *RESHAPING)
-"""Layers whose output holds values of their input."""
 
 
 def layer_graph(model: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -84,7 +77,7 @@ def places(graph: fx.GraphModule, pixels: bool, tables: bool = True) -> dict[fx.
         pixels: the input holds pixels, which are codes.
         tables: smooth functions read codes too.
     """
-    on_codes = (*_ON_CODES, *SMOOTH) if tables else _ON_CODES
+    on_codes = (*ON_CODES, *SMOOTH) if tables else ON_CODES
     codes: set[fx.Node] = set()
     positive: set[fx.Node] = set()
     found: dict[fx.Node, bool] = {}
@@ -112,7 +105,7 @@ def places(graph: fx.GraphModule, pixels: bool, tables: bool = True) -> dict[fx.
 def _moved(graph: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], fx.Node]:
     """The reshapes that ``node`` ends, and the tensor whose values they move, behind which hardware quantizes."""
     moved = []
-    while isinstance(layer_of(graph, node), RESHAPING):
+    while isinstance(layer_of(graph, node), MOVING):
         moved.append(node)
         node = input_of(node)
     return moved, node
