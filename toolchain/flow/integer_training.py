@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import lightning as L
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
@@ -23,6 +21,7 @@ from toolchain.frontend.execute import execute_qonnx
 from toolchain.frontend.onnx_file import load_onnx
 from toolchain.train.batches import Batches
 from toolchain.train.chain import stages
+from toolchain.train.checkpoints import state_bytes
 from toolchain.train.data import Dataset
 from toolchain.train.niti.freeze import Shifts, freeze, frozen_top1
 from toolchain.train.niti.network import float_twin
@@ -66,10 +65,8 @@ def _write_results(module: IntegerClassifier, data: Dataset, config: RunConfig, 
     top1 = frozen_top1(network, shifts, _test_batches(module))
     log.info("frozen exponents: top-1 %.4f, shifts %s", top1, shifts)
     qonnx_top1 = _export(module, shifts, data, config, out)
-    buffer = io.BytesIO()
     saved = {"config": config.model_dump_json(), "shifts": shifts, "state_dict": network.state_dict()}
-    torch.save(saved, buffer)
-    files.write_bytes(out / "model.pt", buffer.getvalue())
+    files.write_bytes(out / "model.pt", state_bytes(saved))
     twin = float_twin(config, data.shape, data.classes).eval()
     weights = [layer.weight for _, layer in network.weighted()]
     biases = sum(layer.bias.numel() for _, layer in network.weighted() if layer.bias is not None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import time
@@ -24,6 +23,7 @@ from toolchain.frontend.execute import execute_qonnx
 from toolchain.frontend.metadata import READING
 from toolchain.ir.input_types import parse_input
 from toolchain.memory import DEFAULT_MEMORY, Memory
+from toolchain.train.checkpoints import state_bytes
 from toolchain.train.data_formats import Labels
 from toolchain.train.inputs import FeatureMap, InputMap, PixelMap
 from toolchain.train.ptq.quantize import Bits, quantize
@@ -164,7 +164,5 @@ def _share(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
 
 
 def _saved(network: fx.GraphModule, bits: Bits) -> bytes:
-    buffer = io.BytesIO()
     plain: Mapping[str, Any] = {**asdict(bits), "layers": dict(bits.layers)}
-    torch.save({"ptq": json.dumps(plain), "state_dict": network.state_dict()}, buffer)
-    return buffer.getvalue()
+    return state_bytes({"ptq": json.dumps(plain), "state_dict": network.state_dict()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
@@ -32,6 +31,7 @@ from toolchain.flow.runs import demand_run, demand_written
 from toolchain.locks import locked
 from toolchain.train import data_record
 from toolchain.train.chain import stages, untuned
+from toolchain.train.checkpoints import state_bytes
 from toolchain.train.data import Dataset, demand_same, input_map, load_for
 from toolchain.train.distill import Teacher, check_teacher
 from toolchain.train.inputs import map_record
@@ -222,11 +222,9 @@ def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, q
     model, last = done.model, stages(config)[-1].config
     (out / METRICS_FILE).unlink(missing_ok=True)  # of fewer epochs: a kill leaves none beside files of more
     qonnx_top1 = None if config.train.float else _export(model, data, config, out, qonnx_images)
-    buffer = io.BytesIO()
     saved = {"config": config.model_dump_json(), "edits": to_json(done.edits), "state_dict": model.state_dict()}
     pixels = input_map(data, config.data.normalize, config.data.input)
-    torch.save(saved | {"input": json.dumps(map_record(pixels))}, buffer)
-    files.write_bytes(out / "model.pt", buffer.getvalue())
+    files.write_bytes(out / "model.pt", state_bytes(saved | {"input": json.dumps(map_record(pixels))}))
     weight_bits, act_bits = (32, 32) if config.train.float else (last.quant.weight_bits, last.quant.act_bits)
     methods = methods_of(config)
     if brings_quantizers(config, data.shape, data.classes):

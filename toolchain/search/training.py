@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from toolchain.search.passes import Task
 from toolchain.search.shared import SharedWeights
 from toolchain.search.space import Space
 from toolchain.train.batches import Batches, augmentation
-from toolchain.train.checkpoints import read_whole
+from toolchain.train.checkpoints import read_whole, state_bytes
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.module import rate_factor
 from toolchain.train.optimizer import optimizer_of
@@ -176,10 +175,8 @@ class SharedTraining:
         return images.values(samples, self.device)
 
     def _save(self) -> None:
-        buffer = io.BytesIO()
         state = {"epoch": self.epoch, "shared": self.shared.state_dict(), "optimizer": self.optimizer.state_dict()}
-        torch.save(state, buffer)
-        files.write_bytes(self.path, buffer.getvalue())
+        files.write_bytes(self.path, state_bytes(state))
 
     def _load(self) -> None:
         if not self.path.is_file():

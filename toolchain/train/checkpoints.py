@@ -9,7 +9,7 @@ import io
 import pickle
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write ``checkpoint`` to ``path``."""
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        files.write_bytes(Path(path), buffer.getvalue())
+        files.write_bytes(Path(path), state_bytes(checkpoint))
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         """Return the checkpoint at ``path``, of tensors and plain values whatever is asked.
@@ -44,6 +42,13 @@ class WholeCheckpoints(TorchCheckpointIO):
             return dict(read_whole(Path(path), map_location))
         except (ValueError, TypeError) as error:
             raise UserError(f"{path} is damaged", hint="remove it: its epochs are trained again") from error
+
+
+def state_bytes(state: Mapping[str, Any]) -> bytes:
+    """The file that `torch.save` makes of ``state``."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
 
 
 def read_whole(path: Path, device: Any = "cpu") -> Any:

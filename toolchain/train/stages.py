@@ -6,7 +6,6 @@ with its methods, and leaves it as it would be deployed.
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
 import warnings
@@ -29,7 +28,7 @@ from toolchain.config.run import SEEDS, RunConfig
 from toolchain.errors import UserError
 from toolchain.train.budgets import Size
 from toolchain.train.chain import Stage, stages
-from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint, read_whole, same_network
+from toolchain.train.checkpoints import WholeCheckpoints, last_checkpoint, read_whole, same_network, state_bytes
 from toolchain.train.data import Dataset, input_map, load_for
 from toolchain.train.distill import Teacher
 from toolchain.train.ema import WeightAverage
@@ -357,10 +356,9 @@ def _finished(out: Path, stage: Stage) -> Path:
 
 
 def _save(done: Trained, path: Path) -> None:
-    buffer = io.BytesIO()
     saved = {key: getattr(done, key) for key in ("float_top1", "top1", "seconds", "history")}
-    torch.save({**saved, "edits": to_json(done.edits), "state_dict": done.model.state_dict()}, buffer)
-    files.write_bytes(path, buffer.getvalue())
+    state = {**saved, "edits": to_json(done.edits), "state_dict": done.model.state_dict()}
+    files.write_bytes(path, state_bytes(state))
 
 
 def _load(path: Path, stage: Stage, data: Dataset) -> Trained:
