@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import AfterValidator, Field
 from toolchain.config.blocks import Blocks
 from toolchain.config.pruning import BY_NORMS, LEARNING, PruningStage
 from toolchain.config.table import Table
-from toolchain.config.toml import overridden, to_toml
+from toolchain.config.toml import overridden, read_toml, to_toml
 from toolchain.errors import UserError, unknown_name
 from toolchain.ir.input_types import parse_input, quantizer_of
 from toolchain.records import parse_record
@@ -267,14 +266,7 @@ def load_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunC
     Raises:
         UserError: unreadable file, syntax error, unknown key (with the nearest valid one) or bad value.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the run file {path}", hint=error.strerror or "") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"not valid TOML: {error}", where=str(path)) from error
-    where = str(path)
-    table = overridden(table, overrides)
+    where, table = str(path), overridden(read_toml(path, "run"), overrides)
     if overrides:
         where += " with --set " + " ".join(overrides)
     table.setdefault("name", path.stem)

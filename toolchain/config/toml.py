@@ -7,6 +7,7 @@ import json
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from toolchain.errors import UserError
@@ -48,6 +49,20 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # inf, -inf, nan
     return json.dumps(value, ensure_ascii=False)
+
+
+def read_toml(path: Path, kind: str) -> dict[str, Any]:
+    """The table in a TOML file, which is called "the ``kind`` file" in an error.
+
+    Raises:
+        UserError: unreadable file, syntax error.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the {kind} file {path}", hint=error.strerror or "") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"not valid TOML: {error}", where=str(path)) from error
 
 
 def overridden(table: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, Field
 from toolchain.config.blocks import MOST_EXPANSION
 from toolchain.config.run import SEEDS, DataConfig, TrainConfig, demand_quantized_epoch
 from toolchain.config.table import Table
+from toolchain.config.toml import read_toml
 from toolchain.errors import UserError
 from toolchain.records import parse_record
 
@@ -187,15 +187,9 @@ def load_space(path: Path) -> Space:
     Raises:
         UserError: unreadable file, syntax error, unknown key (with the nearest one) or bad value.
     """
-    where = str(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the space file {path}", hint=error.strerror or "") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"not valid TOML: {error}", where=where) from error
+    table = read_toml(path, "space")
     table.setdefault("name", path.stem)
-    return parse_space(table, where=where)
+    return parse_space(table, where=str(path))
 
 
 def parse_space(table: dict[str, Any], *, where: str) -> Space:
