@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.frontend.host_part import VIEWS
-from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.frontend.onnx_file import OnnxNode, text_of
 from toolchain.frontend.qdq_parameters import type_attribute
 from toolchain.frontend.written_norms import ALONE
 from toolchain.train.own.kinds import ChannelNorm
@@ -144,7 +144,7 @@ def _selu(build: Builder, node: OnnxNode) -> None:
 
 
 def _gelu(build: Builder, node: OnnxNode) -> None:
-    build.call(node, [nn.GELU("tanh" if node.attributes.get("approximate") in (b"tanh", "tanh") else "none")])
+    build.call(node, [nn.GELU(text_of(node, "approximate", "none"))])
 
 
 def _reshape(build: Builder, node: OnnxNode) -> None:
@@ -213,13 +213,12 @@ def _pad(build: Builder, node: OnnxNode) -> None:
     axes = range(x.dim()) if given is None else [axis % x.dim() for axis in given]
     pads = build.integers(node, "pads", 1) or []
     value = node.attributes.get("value", build.constant(node, 2))
-    mode = node.attributes.get("mode", b"constant")
     sides = dict(zip(axes, zip(pads, pads[len(axes) :], strict=False), strict=False))
     if len(pads) == 2 * len(axes) and not any(pads):
         _pass(build, node)
         return
     around = len(pads) == 2 * len(axes) and x.dim() in (3, 4) and not any(any(sides.get(axis, ())) for axis in (0, 1))
-    if mode not in (b"constant", "constant") or (value is not None and float(value) != 0) or not around:
+    if text_of(node, "mode", "constant") != "constant" or (value is not None and float(value) != 0) or not around:
         hint = "pad with zeros, the height and width of maps or the length of signals"
         raise build.file.fault(node, "a Pad that is no zeros around a map or a signal", hint)
     build.call(node, [zeros([sides.get(axis, (0, 0)) for axis in range(2, x.dim())])])

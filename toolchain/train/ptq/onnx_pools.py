@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toolchain.frontend.onnx_file import OnnxNode
+from toolchain.frontend.onnx_file import OnnxNode, text_of
 from toolchain.train.own.kinds import is_positive
 from toolchain.train.own.twins import reshaped
 from toolchain.train.ptq.curves import scaled
@@ -116,8 +116,7 @@ def pads_of(
     node: OnnxNode, x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Zeros in front of and behind each axis of the map."""
-    mode = node.attributes.get("auto_pad", b"NOTSET")
-    mode = mode.decode() if isinstance(mode, bytes) else str(mode)
+    mode = text_of(node, "auto_pad", "NOTSET")
     if mode in ("NOTSET", "VALID"):
         pads = [int(value) for value in node.attributes.get("pads", (0,) * 2 * len(kernel))]
         return (
