@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+_SHOWN = 8
 
 
 class FlowError(Exception):
@@ -44,6 +46,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
     return UserError(f"unknown {kind} '{name}'", hint=hint)
+
+
+def some_names(names: Sequence[str]) -> str:
+    """``names`` in quotes, the first eight of them, and an ellipsis for the rest."""
+    return ", ".join(f"'{name}'" for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def with_article(noun: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.config.run import DataConfig
-from toolchain.errors import UserError, unknown_name
+from toolchain.errors import UserError, some_names, unknown_name
 from toolchain.files import NO_ARRAYS
 from toolchain.ir.input_types import parse_input
 from toolchain.train import data_formats as formats
@@ -66,8 +66,6 @@ _NAMES = {
     ),
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 }  # fmt: skip
-_SHOWN = 8
-"""Classes in an error at most."""
 
 
 @dataclass(frozen=True)
@@ -239,8 +237,8 @@ def matched(part: Part, names: tuple[str, ...], where: str) -> Part:
     present = [part.names[i] for i in np.unique(part.y)]
     unknown = [name for name in present if name not in names]
     if unknown:
-        shown = ", ".join(f"'{name}'" for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-        raise UserError(f"class '{unknown[0]}' is none of the classes that are trained: {shown}", where=where)
+        what = f"class '{unknown[0]}' is none of the classes that are trained: {some_names(names)}"
+        raise UserError(what, where=where)
     numbers = np.array([names.index(name) if name in names else -1 for name in part.names], dtype=np.int64)
     return replace(part, y=numbers[part.y], names=names)
 

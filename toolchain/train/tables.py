@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.errors import UserError
+from toolchain.errors import UserError, some_names
 from toolchain.train.data_formats import Part, labelled
-
-_SHOWN = 8
-"""Names in an error at most."""
 
 
 def read_csv(path: Path, label: str, features: tuple[str, ...]) -> Part:
@@ -80,9 +77,8 @@ def _columns(path: Path, names: list[str], label: str, features: tuple[str, ...]
         raise UserError(f"two columns are called '{twice}'", where=str(path), hint="the first line names the columns")
     for name in (label, *features):
         if name not in names:
-            shown = ", ".join(f"'{n}'" for n in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
             hint = "name the column of the classes: data.label" if name == label else "the network was trained with it"
-            raise UserError(f"no column '{name}' beside {shown}", where=str(path), hint=hint)
+            raise UserError(f"no column '{name}' beside {some_names(names)}", where=str(path), hint=hint)
     at = names.index(label)
     if len(names) == 1:
         raise UserError(f"no column beside '{label}'", where=str(path), hint="every other column is a feature")
