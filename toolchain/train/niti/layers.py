@@ -29,6 +29,15 @@ class Variant:
     shift_of_one: int
     gradient: Rounding = pseudo_stochastic
 
+    def requantized(self, sums: Block) -> tuple[Block, int]:
+        """Sums, int32, by the largest of them as a block, and the shift that was taken."""
+        mantissa, shift = requantize(sums.mantissa, self.rounding, shift_of_one=self.shift_of_one)
+        return Block(mantissa, sums.exponent + shift), shift
+
+    def added(self, a: Block, b: Block) -> tuple[Block, int]:
+        """The sum of two blocks, and the shift that was taken."""
+        return add(a, b, self.rounding, shift_of_one=self.shift_of_one)
+
 
 VARIANTS = {"2020": Variant(pseudo_stochastic, 2), "2021": Variant(nearest, 1)}
 
@@ -95,9 +104,8 @@ class Linear(nn.Module):
     def forward(self, x: Block) -> Block:
         """The output, requantized by the largest accumulator."""
         self.x = x.mantissa
-        variant, sums = self.variant, self.accumulate(x)
-        mantissa, self.shift = requantize(sums.mantissa, variant.rounding, shift_of_one=variant.shift_of_one)
-        return Block(mantissa, sums.exponent + self.shift)
+        y, self.shift = self.variant.requantized(self.accumulate(x))
+        return y
 
     def backward(self, error: Tensor) -> Tensor:
         """The error at the input; the gradients stay in the layer."""
@@ -106,11 +114,8 @@ class Linear(nn.Module):
             self.bias_gradient = error.flatten(0, -2).sum(0, dtype=torch.int32)
         if self.first:
             return error
-        variant = self.variant
-        back, self.error_shift = requantize(
-            self._input_error(error), variant.rounding, shift_of_one=variant.shift_of_one
-        )
-        return back
+        back, self.error_shift = self.variant.requantized(Block(self._input_error(error), 0))
+        return back.mantissa
 
     def _weight_gradient(self, error: Tensor) -> Tensor:
         return int_mm(error.t(), self.x)
@@ -256,9 +261,8 @@ class AvgPool(nn.Module):
     def forward(self, x: Block) -> Block:
         """(N, H, W, C) to (N, 1, 1, C)."""
         self.shape = x.mantissa.shape
-        variant, sums = self.variant, self.accumulate(x)
-        mantissa, self.shift = requantize(sums.mantissa, variant.rounding, shift_of_one=variant.shift_of_one)
-        return Block(mantissa, sums.exponent + self.shift)
+        y, self.shift = self.variant.requantized(self.accumulate(x))
+        return y
 
     def accumulate(self, x: Block) -> Block:
         """Return the sums over all positions, int32."""
@@ -285,8 +289,7 @@ class Residual(nn.Module):
     def forward(self, x: Block) -> Block:
         """(N, H, W, C) to (N, H', W', C')."""
         branch = self.conv2(self.act1(self.conv1(x)))
-        variant, rest = self.variant, x if self.shortcut is None else self.shortcut(x)
-        total, self.shift = add(branch, rest, variant.rounding, shift_of_one=variant.shift_of_one)
+        total, self.shift = self.variant.added(branch, x if self.shortcut is None else self.shortcut(x))
         found: Block = self.act2(total)
         return found
 
@@ -300,8 +303,7 @@ class Residual(nn.Module):
         if self.shortcut is not None:
             back = self.shortcut.backward(error)
             right = Block(back, self.shortcut.exponent + self.shortcut.error_shift)
-        variant = self.variant
-        return add(left, right, variant.rounding, shift_of_one=variant.shift_of_one)[0].mantissa
+        return self.variant.added(left, right)[0].mantissa
 
     def weighted(self) -> list[tuple[str, Linear]]:
         """The convolutions by name."""
