@@ -192,9 +192,9 @@ class Builder:
         """The layer that a node of the network calls; None where it calls none."""
         return self.module.get_submodule(str(at.target)) if isinstance(at, fx.Node) and at.op == "call_module" else None
 
-    def readers(self, name: str) -> int:
-        """How often a tensor is read, as an output of the network too."""
-        return sum(node.inputs.count(name) for node in self.file.nodes) + (name == self.file.output)
+    def readers(self, name: str) -> list[OnnxNode]:
+        """The nodes that read the tensor ``name``."""
+        return [node for node in self.file.nodes if name in node.inputs]
 
     def constant(self, node: OnnxNode, index: int) -> Tensor | None:
         """A constant that the node reads; None where there is none."""

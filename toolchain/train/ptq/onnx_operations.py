@@ -68,7 +68,7 @@ def _matmul(build: Builder, node: OnnxNode) -> None:
     layer = nn.Linear(weight.shape[0], weight.shape[1], bias=False)
     _fill(layer, weight.T, None)
     build.call(node, [layer], build.layer_name(node))
-    if build.readers(node.outputs[0]) == 1:
+    if len(build.readers(node.outputs[0])) == 1 and node.outputs[0] != build.file.output:
         build.products[node.outputs[0]] = layer
 
 
@@ -151,7 +151,7 @@ def _reshape(build: Builder, node: OnnxNode) -> None:
     _, x = build.value(node)
     if node.op == "Reshape":
         wanted = build.integers(node, "shape", 1) or []
-        if wanted == [-1] and {other.op for other in build.file.nodes if node.outputs[0] in other.inputs} == {"Gather"}:
+        if wanted == [-1] and {reader.op for reader in build.readers(node.outputs[0])} == {"Gather"}:
             build.view(node.outputs[0], node.input(0))
             build.listed.add(node.outputs[0])
             return
@@ -230,7 +230,7 @@ def _pass(build: Builder, node: OnnxNode) -> None:
 
 def _expand(build: Builder, node: OnnxNode) -> None:
     """Of one position, which a product repeats by itself."""
-    readers = {reader.op for reader in build.file.nodes if node.outputs[0] in reader.inputs}
+    readers = {reader.op for reader in build.readers(node.outputs[0])}
     if build.value(node)[1].shape[2:].numel() != 1 or readers != {"Mul"}:
         what = "it repeats something else than one position for a product"
         raise build.file.fault(node, what, hint_for("expand"))
@@ -256,7 +256,7 @@ def _softmax(build: Builder, node: OnnxNode) -> None:
     """Leave a softmax at the end, or in front of views there, to the host, since it changes no class."""
     name = node.outputs[0]
     while name != build.file.output:
-        readers = [reader for reader in build.file.nodes if name in reader.inputs]
+        readers = build.readers(name)
         if len(readers) != 1 or readers[0].op not in VIEWS:
             raise build.file.fault(node, f"{node.op} inside the network", f"known: {KNOWN}")
         name = readers[0].outputs[0]

@@ -125,7 +125,7 @@ class Turned:
     def _before_channels(self, node: OnnxNode, sizes: tuple[int, ...]) -> bool:
         """Return whether (N, 1, C, length) is reshaped to a map of one column at once, as in front of Keras' pools."""
         build, (_, channels, length) = self.build, sizes
-        readers = [other for other in build.file.nodes if node.outputs[0] in other.inputs]
+        readers = build.readers(node.outputs[0])
         known = [other for other in readers if other.op == "Reshape" and other.input(1) in build.constants]
         shapes = [build.integers(other, "shape", 1) or [] for other in known]
         if len(known) != len(readers) or {tuple(shape[1:]) for shape in shapes} != {(channels, length, 1)}:
@@ -183,7 +183,7 @@ class Turned:
     def _features(self, node: OnnxNode) -> bool:
         """Return whether a Reshape makes of features a signal or a map with channels last, as what reads it tells."""
         build, wanted = self.build, self._wanted(node)
-        readers = [other for other in build.file.nodes if node.outputs[0] in other.inputs]
+        readers = build.readers(node.outputs[0])
         if len(self.shape(node)) != 2 or len(wanted) not in (3, 4) or {*wanted[1:-1]} == {1} or not readers:
             return False
         sizes = build.value(node)[1].reshape(build.sizes(self.shape(node), wanted)).shape[1:]
@@ -207,7 +207,7 @@ class Turned:
 
     def _over_length(self, node: OnnxNode) -> bool:
         """Return whether a layer takes the features that ``node`` unsqueezes for the numbers of a signal."""
-        readers = [other for other in self.build.file.nodes if node.outputs[0] in other.inputs]
+        readers = self.build.readers(node.outputs[0])
         return node.op == "Unsqueeze" and any(other.op in _WINDOWS or self._over_length(other) for other in readers)
 
     def _flat(self, node: OnnxNode) -> OnnxNode:
