@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 NAME_WIDTH = 8
 """The first column gives way down to this width before another one is left out."""
 UNBOUNDED = 10_000
+
+
+def plain_table(title: str = "") -> Table:
+    """An empty table without lines, narrow enough for 80 columns."""
+    table = Table(title=title or None, title_justify="left", title_style="bold", header_style="dim")
+    table.box, table.padding, table.pad_edge = None, (0, 1, 0, 0), False
+    return table
 
 
 @dataclass
@@ -49,12 +56,11 @@ class FittingTable:
             yield Text(f"Left out, {options.max_width} columns being few: {', '.join(dropped)}.", style="dim")
 
     def _table(self, dropped: Collection[str]) -> Table:
-        table = Table(title=self.title or None, title_justify="left", title_style="bold", header_style="dim")
-        table.box, table.padding, table.pad_edge = None, (0, 1, 0, 0), False
+        table = plain_table(self.title)
         kept = [i for i, heading in enumerate(self.headings) if heading not in dropped]
         for i in kept:
-            justify = "right" if i >= self.first_number else "left"
-            table.add_column(Text(self.headings[i]), justify=justify, no_wrap=i > 0, overflow="ellipsis")  # type: ignore[arg-type]
+            justify: JustifyMethod = "right" if i >= self.first_number else "left"
+            table.add_column(Text(self.headings[i]), justify=justify, no_wrap=i > 0, overflow="ellipsis")
             if i:
                 cells = [Text.assemble(row[0][i]) for row in self.rows if row is not None]
                 table.columns[-1].min_width = max((cell.cell_len for cell in cells), default=0)

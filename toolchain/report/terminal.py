@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolchain.report.data import Counted, Counts, NodeFacts, Report, Usage
-from toolchain.report.fitting import FittingTable
+from toolchain.report.fitting import FittingTable, plain_table
 from toolchain.report.view import (
     RESOURCES,
     Verdict,
@@ -119,7 +119,7 @@ def _accuracy(report: Report) -> Text:
 
 def resource_table(report: Report) -> Table:
     """Used, budget and available of each resource with a bar over what the device holds."""
-    table = _table("Resources")
+    table = plain_table("Resources")
     table.add_column("")
     table.add_column(f"0 {'':{BAR_WIDTH - 7}} 100 %", no_wrap=True)
     for heading in ("Used", "Budget", "Available", "Share"):
@@ -133,18 +133,11 @@ def resource_table(report: Report) -> Table:
 
 def measured_table(report: Report) -> Table:
     """Return the table of what a board and Vivado showed, beside the estimates."""
-    table = _table("Measured")
+    table = plain_table("Measured")
     for heading in ("", "Estimated", "Measured", "Apart"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for row in compared(report):
         table.add_row(row.name, row.estimated, row.measured, row.difference)
-    return table
-
-
-def _table(title: str) -> Table:
-    """An empty table without lines, narrow enough for 80 columns."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
-    table.box, table.padding, table.pad_edge = None, (0, 1, 0, 0), False
     return table
 
 
