@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from toolchain.errors import UserError
@@ -16,7 +13,7 @@ from toolchain.search.network import Network, drawn, network_at
 from toolchain.search.pool import Pool
 from toolchain.search.predictor import Features, Predictor, learn
 from toolchain.search.space import LEAST_LEARNED, Space
-from toolchain.search.store import Store
+from toolchain.search.store import Store, distributions
 
 _CANDIDATES = 500
 """Random networks of which a round takes those that the predictor knows least of."""
@@ -111,17 +108,12 @@ class Labels:
 
     def _test(self, points: Sequence[dict[str, object]]) -> None:
         """Test a few networks at a time: results stay when this process dies."""
-        step = self.pool.workers
+        step, axes = self.pool.workers, distributions(self.space)
         for start in range(0, len(points), step):
             some = points[start : start + step]
             networks = [network_at(self.space, point) for point in some]
             for point, network, top1 in zip(some, networks, self.pool.map(self.test, networks), strict=True):
-                self.study.add_trial(create_trial(params=dict(point), distributions=self._axes(), values=[top1]))
+                self.study.add_trial(create_trial(params=dict(point), distributions=axes, values=[top1]))
                 self.networks.append(network)
                 self.top1.append(top1)
             self.tell(len(self.networks), self.space.accuracy.networks)
-
-    def _axes(self) -> dict[str, BaseDistribution]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return {name: CategoricalDistribution(values) for name, values in self.space.axes.items()}

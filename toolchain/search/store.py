@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from toolchain.errors import UserError
+from toolchain.search.space import Space
 
 STORE_FILE = "search.journal"
 Direction = Literal["minimize", "maximize"]
@@ -41,6 +43,11 @@ class _Journal(BaseJournalBackend):
             self.file.truncate(before)  # the next entry is not to go on in the middle of a line
             raise
         self.logs += json.loads(f"[{','.join(text.splitlines())}]")
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """The axes of ``space`` as a study takes them."""
+    return {name: CategoricalDistribution(values) for name, values in space.axes.items()}
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

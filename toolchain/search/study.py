@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
@@ -21,7 +20,7 @@ from toolchain.search.hardware import Hardware, Proof, stored_shape
 from toolchain.search.network import Network, canonical, drawn, largest, neighbours, network_at, smallest
 from toolchain.search.pool import Pool
 from toolchain.search.space import Space
-from toolchain.search.store import Store
+from toolchain.search.store import Store, distributions
 
 UNFIT = 1e15
 """Cycles told of a network that no engine runs: a study takes no infinity."""
@@ -105,7 +104,8 @@ class Explorer:
         if kept:
             return [stored_shape(record) for record in kept]
         before = self.store.get(f"engines-{index - 1}") or []
-        chosen = self._references() if not index else spread([s.network for s in self.front()], self._most())
+        most = self.space.search.engines
+        chosen = self._references() if not index else spread([s.network for s in self.front()], most)
         chosen = [network for network in chosen if network.architecture == "engine"]
         found: list[dict[str, int]] = list(before)
         proofs = self.pool.map(Prover(self.hardware, shared=True), chosen)
@@ -119,9 +119,6 @@ class Explorer:
         self.store.keep(f"engines-{index}", found)
         return [stored_shape(record) for record in found]
 
-    def _most(self) -> int:
-        return self.space.search.engines
-
     def _references(self) -> list[Network]:
         """The largest and the smallest network, and some between, in the fewest and the most bits."""
         rng, weights = np.random.default_rng(self.space.search.seed), self.space.bits.weights
@@ -129,12 +126,13 @@ class Explorer:
         fixed = {"architecture": "engine", "activations": max(self.space.bits.activations)}
         points = [{**point, **fixed} for point in points]
         points.sort(key=lambda point: self.hardware.macs(network_at(self.space, point)))
-        chosen = [points[-1], *spread(points[:-1], max(1, self._most() // 2))][: self._most()]
+        most = self.space.search.engines
+        chosen = [points[-1], *spread(points[:-1], max(1, most // 2))][:most]
         return [
             network_at(self.space, {**point, **{n: bits for n in point if n.startswith("bits.")}})
             for point in chosen
             for bits in sorted({weights[0], weights[-1]})
-        ][: self._most()]
+        ][:most]
 
     def round(self, index: int, engines: Sequence[Shape]) -> None:
         """Sample ``trials`` networks, then look at the neighbours of the front until it stays, or as many again.
@@ -149,7 +147,7 @@ class Explorer:
         self._add(study, [s.point for s in before if s.network.key not in self._seen], engines, NEIGHBOUR)
         done = self._told(study, SAMPLER)
         study.sampler = self._sampler(done)
-        axes = self._distributions()
+        axes = distributions(self.space)
         while done < settings.trials:
             trials = [study.ask(axes) for _ in range(min(settings.population, settings.trials - done))]
             known = len(self._seen)
@@ -220,7 +218,7 @@ class Explorer:
         self, study: optuna.Study, points: Sequence[dict[str, Any]], engines: Sequence[Shape], source: str
     ) -> None:
         """Look at points that no sampler has chosen."""
-        axes = self._distributions()
+        axes = distributions(self.space)
         for point, seen in zip(points, self._look(points, engines), strict=True):
             made = create_trial(
                 params=dict(point),
@@ -256,9 +254,6 @@ class Explorer:
         """Return the number of trials that were chosen by ``source``."""
         done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         return sum(1 for trial in done if trial.user_attrs["source"] == source)
-
-    def _distributions(self) -> dict[str, BaseDistribution]:
-        return {name: CategoricalDistribution(values) for name, values in self.space.axes.items()}
 
     def _sampler(self, done: int) -> optuna.samplers.BaseSampler:
         settings = self.space.search
