@@ -29,14 +29,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.common import Row, print_rows
 from benchmarks.schemas import KILLS
+from tests.onnx_models import Net
 from toolchain.errors import UserError
 from toolchain.files import digest_file
 from toolchain.flow.build import Build, foreign_files
@@ -94,28 +92,12 @@ COLUMNS = {
 
 def network(path: Path) -> None:
     """Two linear layers with quantizers between them."""
-    rng, nodes = np.random.default_rng(1), list[onnx.NodeProto]()
-    constants: dict[str, np.ndarray] = {}
-
-    def quant(x: str, name: str, scale: float) -> str:
-        for key, value in (("scale", scale), ("zero", 0.0), ("bits", 4.0)):
-            constants[f"{name}_{key}"] = np.array(value, dtype=np.float32)
-        inputs = [x, *(f"{name}_{key}" for key in ("scale", "zero", "bits"))]
-        more: dict[str, Any] = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND", "domain": "onnx.brevitas"}
-        nodes.append(helper.make_node("Quant", inputs, [name], f"node_{name}", **more))
-        return name
-
-    x = quant("x", "first", 0.1)
-    for name, shape in (("a", (16, 8)), ("b", (8, 4))):
-        constants[f"w_{name}"] = rng.normal(0, 0.3, shape).astype(np.float32)
-        weight = quant(f"w_{name}", f"q_{name}", 0.1)
-        nodes.append(helper.make_node("MatMul", [x, weight], [f"m_{name}"], f"node_m_{name}"))
-        x = quant(f"m_{name}", f"o_{name}", 0.3)
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", (1, 16)), (x, None))]
-    tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
-    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], tensors)
-    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("onnx.brevitas", 1)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    net = Net((1, 16), seed=1)
+    x = net.quant("x", scale=0.1)
+    for shape in ((16, 8), (8, 4)):
+        weight = net.quant(net.const(net.rng.normal(0, 0.3, shape)), scale=0.1)
+        x = net.quant(net.add("MatMul", x, weight), scale=0.3)
+    net.save(path, x)
 
 
 def run(folder: Path, name: str, number: int) -> None:

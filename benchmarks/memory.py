@@ -24,14 +24,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.common import Row, print_rows
 from benchmarks.schemas import MEMORY
+from tests.onnx_models import Net
 
 ROOT = Path(__file__).resolve().parents[1]
 FPGAFLOW = [sys.executable, "-c", "from toolchain.cli import main; main()"]
@@ -44,60 +42,38 @@ COLUMNS = {"network": "network", "tree": "tree", "options": "options", "peak_mb"
            "ratio": "of baseline", "exit_code": "exit", "seconds": "s", "said": "said"}  # fmt: skip
 
 
-class Unet:
+class Unet(Net):
     """The U-net's file under construction: 4-bit weights and activations, half-size maps four times, and back."""
 
     def __init__(self, size: int, seed: int = 0) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.size = size
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
+        super().__init__((1, 3, size, size), seed=seed)
         self.convolutions = 0
 
-    def constant(self, value: object) -> str:
-        """A float32 initializer."""
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype=np.float32), name))
-        return name
-
-    def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """A node; its output tensor."""
-        name = f"{op}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [f"{name}_out"], name, domain=domain, **attributes))
-        return f"{name}_out"
-
-    def quant(self, x: str, bits: int, scale: object, signed: int) -> str:
-        """A Quant node without a zero point."""
-        parameters = (self.constant(scale), self.constant(0), self.constant(bits))
-        return self.add(
-            "Quant", x, *parameters, domain="qonnx.custom_op.general", signed=signed, narrow=0, rounding_mode="ROUND"
-        )
-
-    def conv(self, x: str, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> str:
+    def padded(self, x: str, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> str:
         """A padded convolution with weights of 4 bits."""
         self.convolutions += 1
         values = self.rng.normal(0, (inputs * kernel**2) ** -0.5, (outputs, inputs, kernel, kernel))
-        weight = self.quant(self.constant(values), 4, np.abs(values).max((1, 2, 3), keepdims=True) / 7, 1)
-        return self.add("Conv", x, weight, pads=[kernel // 2] * 4, strides=[stride, stride])
+        weight = self.quant(self.const(values), 4, np.abs(values).max((1, 2, 3), keepdims=True) / 7)
+        return self.conv(x, weight, pads=[kernel // 2] * 4, strides=[stride, stride])
 
     def layer(self, x: str, inputs: int, outputs: int, stride: int = 1) -> str:
         """A convolution, ReLU and 4-bit codes."""
-        return self.quant(self.add("Relu", self.conv(x, inputs, outputs, stride=stride)), 4, 0.15, 0)
+        return self.quant(self.add("Relu", self.padded(x, inputs, outputs, stride=stride)), 4, 0.15, signed=0)
 
     def larger(self, x: str) -> str:
         """Every position twice in both directions."""
         nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        return self.add("Resize", x, "", self.constant([1, 1, 2, 2]), **nearest)
+        return self.add("Resize", x, "", self.const([1, 1, 2, 2]), **nearest)
 
     def save_wide(self, path: Path) -> Path:
         """Write a network of one step down and up with 32 and 64 channels."""
-        wide = self.layer(self.quant("x", 8, 1 / 128, 0), 3, 32)
+        wide = self.layer(self.quant("x", 8, 1 / 128, signed=0), 3, 32)
         low = self.layer(self.layer(wide, 32, 64, stride=2), 64, 32)
-        return self._written(path, self.conv(self.add("Concat", wide, self.larger(low), axis=1), 64, 2, kernel=1))
+        return self.save(path, self.padded(self.add("Concat", wide, self.larger(low), axis=1), 64, 2, kernel=1))
 
-    def save(self, path: Path) -> Path:
+    def save_whole(self, path: Path) -> Path:
         """Write the whole network."""
-        x, channels, skips = self.quant("x", 8, 1 / 128, 0), 3, []
+        x, channels, skips = self.quant("x", 8, 1 / 128, signed=0), 3, []
         for count in CHANNELS[:-1]:
             x = self.layer(self.layer(x, channels, count), count, count)
             skips.append((x, count))
@@ -106,17 +82,9 @@ class Unet:
         for skip, count in reversed(skips):
             x = self.add("Concat", skip, self.layer(self.larger(x), channels, count), axis=1)
             x, channels = self.layer(self.layer(x, 2 * count, count), count, count), count
-        x = self.conv(x, channels, 2, kernel=1)
+        x = self.padded(x, channels, 2, kernel=1)
         assert self.convolutions == 23
-        return self._written(path, x)
-
-    def _written(self, path: Path, x: str) -> Path:
-        maps = [("x", 3), (x, 2)]
-        ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, c, self.size, self.size)) for n, c in maps]
-        graph = helper.make_graph(self.nodes, "unet", ends[:1], ends[1:], self.constants)
-        opsets = [helper.make_opsetid("", 13), helper.make_opsetid("qonnx.custom_op.general", 1)]
-        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-        return path
+        return self.save(path, x)
 
 
 @dataclass(frozen=True)
@@ -193,7 +161,7 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        unet, wide = Unet(256).save(folder / "unet.onnx"), Unet(192).save_wide(folder / "wide.onnx")
+        unet, wide = Unet(256).save_whole(folder / "unet.onnx"), Unet(192).save_wide(folder / "wide.onnx")
         mobilenet = Path(os.environ.get("FPGAFLOW_DATA", "data")) / "models" / "mobilenet_v2_a8w6b32.onnx"
         few = ("--qonnx-images", "16", "--count", "16")
         runs: list[tuple[str, Path, tuple[str, ...], int | None, bool]] = [
