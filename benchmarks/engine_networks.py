@@ -163,10 +163,8 @@ class Network:
         name = f"{op.__name__.lower()}{len(self.nodes)}"
         names = tuple(v.name for v in inputs)
         draft = op(name=name, inputs=names, outputs=(Value(f"{name}_out", shape, QInt(62, True)),), **facts)
-        ends = draft.output_range(inputs[0].shape, *((v.qint.min, v.qint.max) for v in inputs))
-        value = Value(f"{name}_out", shape, QInt.holding(*ends))
-        self.nodes.append(replace(draft, outputs=(value,)))
-        return value
+        self.nodes.append(draft.ranged(*inputs))
+        return self.nodes[-1].output
 
 
 def resnet18(weight_bits: int, act_bits: int, size: int = 224) -> Graph:
@@ -255,9 +253,6 @@ def with_weights_of(graph: Graph, bits: int) -> Graph:
             node = replace(node, weight=weight, weight_type=kind)
         elif isinstance(node, MulShift) and node.inputs[0] in scaled:
             node = replace(node, mul=node.mul << dropped)
-        ranges = [(types[name].qint.min, types[name].qint.max) for name in node.inputs]
-        ends = node.output_range(types[node.inputs[0]].shape, *ranges)
-        values = tuple(replace(v, type=QInt.holding(*ends)) for v in node.outputs)
-        types |= {v.name: v for v in values}
-        nodes.append(replace(node, outputs=values))
+        nodes.append(node.ranged(*(types[name] for name in node.inputs)))
+        types |= {v.name: v for v in nodes[-1].outputs}
     return replace(graph.with_nodes(nodes), name=f"{graph.name}-w{bits}")

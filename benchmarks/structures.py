@@ -35,12 +35,10 @@ class Network:
 
     def _append(self, op: type[Node], inputs: tuple[Value, ...], shape: tuple[int, int, int], **facts: Any) -> Value:
         name = f"{op.__name__.lower()}{len(self.nodes)}"
-        fixed: dict[str, Any] = {"name": name, "inputs": tuple(v.name for v in inputs)}
-        draft = op(**fixed, outputs=(Value(f"{name}_out", shape, QInt(62, True)),), **facts)
-        low, high = draft.output_range(inputs[0].shape, *[(v.qint.min, v.qint.max) for v in inputs])
-        value = Value(f"{name}_out", shape, QInt.holding(low, high))
-        self.nodes.append(op(**fixed, outputs=(value,), **facts))
-        return value
+        names = tuple(v.name for v in inputs)
+        draft = op(name=name, inputs=names, outputs=(Value(f"{name}_out", shape, QInt(62, True)),), **facts)
+        self.nodes.append(draft.ranged(*inputs))
+        return self.nodes[-1].output
 
     def window(self, x: Value, kernel: int, stride: int, pad: int) -> Value:
         """A square sliding window."""

@@ -52,10 +52,8 @@ class Builder:
         name = f"{op.__name__.lower()}{len(self.nodes)}"
         fixed: dict[str, Any] = {"name": name, "inputs": tuple(v.name for v in inputs), "origin": (f"onnx_{name}",)}
         draft = op(**fixed, outputs=(Value(f"{name}_out", shape, QInt(62, True)),), **facts)
-        low, high = draft.output_range(inputs[0].shape, *[(v.qint.min, v.qint.max) for v in inputs])
-        value = Value(f"{name}_out", shape, QInt.holding(low, high))
-        self.nodes.append(op(**fixed, outputs=(value,), **facts))
-        return value
+        self.nodes.append(draft.ranged(*inputs))
+        return self.nodes[-1].output
 
     def window(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import floor, log2
 
 import numpy as np
@@ -103,7 +103,5 @@ class _Build:
             outputs=(Value(name, shape, QInt(62, True)),),
             **facts,  # type: ignore[arg-type]
         )
-        ends = draft.output_range(inputs[0].shape, *((v.qint.min, v.qint.max) for v in inputs))
-        value = Value(name, shape, QInt.holding(*ends))
-        self.nodes.append(replace(draft, outputs=(value,)))
-        return value
+        self.nodes.append(draft.ranged(*inputs))
+        return self.nodes[-1].output

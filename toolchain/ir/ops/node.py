@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from toolchain.ir import blocks
 from toolchain.ir.blocks import Source, Windows, narrowest, one_thread, whole
 from toolchain.ir.names import Names
-from toolchain.ir.types import Array, Parallelism, Range, Shape, Value
+from toolchain.ir.types import Array, Parallelism, QInt, Range, Shape, Value
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +65,12 @@ class Node:
         ``shape`` is the first input's.
         """
         raise self._lacks("range")
+
+    def ranged(self, *inputs: Value) -> Self:
+        """Itself, its outputs of the type that holds all that it gives for values of the types of ``inputs``."""
+        ranges = ((x.qint.min, x.qint.max) for x in inputs)
+        kind = QInt.holding(*self.output_range(inputs[0].shape, *ranges))
+        return replace(self, outputs=tuple(replace(value, type=kind) for value in self.outputs))
 
     def check(self, *inputs: Any, **_: Any) -> None:
         """IllFormed unless shapes and attributes fit each other and the values ``inputs``."""
