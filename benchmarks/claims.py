@@ -31,6 +31,7 @@ from benchmarks.schemas import CLAIMS
 from toolchain.config.run import FLOAT_BITS, RunConfig, find_config, load_config, parse_config
 from toolchain.errors import UserError
 from toolchain.flow.training import train
+from toolchain.train.runs import saved_metrics
 
 BITS = (2, 3, 4)
 SHARES = (0.3, 0.1, 0.5)
@@ -179,7 +180,7 @@ def row_of(claim: Claim, options: argparse.Namespace) -> Row:
         out = train(config, runs / claim.name, resume=True, qonnx_images=QONNX_IMAGES)
     except UserError as error:
         return key | {"refused": str(error)}
-    found, before = (json.loads((of / "metrics.json").read_text(encoding="utf-8")) for of in (out, folder))
+    found, before = saved_metrics(out), saved_metrics(folder)
     stages = [
         {"name": s["name"], "epochs": s["epochs"], "trained": s["trained_top1"], "top1": s["top1"], **s["observed"]}
         for s in found["stages"]
@@ -191,7 +192,7 @@ def row_of(claim: Claim, options: argparse.Namespace) -> Row:
         "weight_sparsity": round(found["weight_sparsity"], 5), "seconds": found["seconds"],
     }  # fmt: skip
     if claim.teacher and claim.teacher != folder:
-        row["teacher_top1"] = json.loads((claim.teacher / "metrics.json").read_text(encoding="utf-8"))["top1"]
+        row["teacher_top1"] = saved_metrics(claim.teacher)["top1"]
     if devices != {"cpu"}:
         row["trained_on"] = ", ".join(sorted(devices))
     if claim.seed == 0 and found["act_bits"] != FLOAT_BITS:
@@ -239,7 +240,7 @@ def integer_row(recipe: str, rounding: str, seed: int, runs: Path) -> Row:
     settings = [*INTEGERS[recipe], f"train.seed={seed}", f"niti.gradient_rounding={rounding}"]
     config = load_config(find_config(recipe), settings)
     out = train(config, runs / f"{recipe}-{rounding}-s{seed}", resume=True)
-    found = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    found = saved_metrics(out)
     return integer_key(recipe, rounding, seed) | {"top1": found["top1"], "seconds": found["seconds"]}
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import time
 from functools import cache, partial
@@ -34,6 +33,7 @@ from toolchain.lowering.pipeline import to_integer
 from toolchain.train.places import DATA_VARIABLE, cache_folder
 from toolchain.train.ptq.quantize import Bits
 from toolchain.train.ptq.source import find_source
+from toolchain.train.runs import saved_metrics
 
 NAME = "efficientnet-lite0"
 SEED = 0  # seed of the order of the images
@@ -88,7 +88,7 @@ def quantized(case: Case) -> Path:
 def row_of(case: Case, count: int) -> Row:
     """One network: what it costs in accuracy, and the codes of ``count`` test images against QONNX."""
     folder = quantized(case)
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = saved_metrics(folder)
     file = read_qonnx(folder / "model.onnx")
     assert file.encoding is not None
     integer, spent = timed(partial(to_integer, file.graph, file.encoding))

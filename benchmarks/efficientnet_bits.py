@@ -49,6 +49,7 @@ from toolchain.train.ptq.quantize import Bits, layer_moments, operands, quantize
 from toolchain.train.ptq.rounding import round_weights
 from toolchain.train.ptq.source import Source, find_source
 from toolchain.train.quantizers import Levels
+from toolchain.train.runs import saved_metrics
 
 WIDTHS = (2, 3, 4, 5, 6, 8)
 CHOICES = (3, 4, 6)
@@ -256,7 +257,7 @@ def exported(found: Mapping[str, Any], folder: Path) -> Row:
     assert file.encoding is not None
     cut = cut_graph(to_integer(file.graph, file.encoding))
     engine = search(narrowed(cut, found["engine_bits"]), budget())
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = saved_metrics(folder)
     return {"fps": CLOCK_MHZ * 1e6 / engine.cycles, "gap": engine.gap, "agreement": metrics["agreement"]}
 
 

@@ -14,7 +14,6 @@ number formats count; the first is quantized as a user's float network is.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -46,6 +45,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.lowering.pipeline import to_integer
 from toolchain.train.ptq.quantize import Bits
+from toolchain.train.runs import saved_metrics
 
 BOARD, CLOCK_MHZ = "zu3eg", 250.0
 MOBILENET, EFFICIENTNET, UNET = "mobilenet_v2_a8w6b32.onnx", "EfficientNet-Lite0", "U-net, 256 x 256"
@@ -153,7 +153,7 @@ def shown(job: Job, graph: Graph, found: Engine, random: int, photographs: int) 
     facts: Row = {}
     if job.network == EFFICIENTNET:
         case = Case(job.weight_bits, job.act_bits, *IMAGES)
-        metrics = json.loads((quantized(case) / "metrics.json").read_text(encoding="utf-8"))
+        metrics = saved_metrics(quantized(case))
         facts = {key: metrics[key] for key in ("agreement", "agreement_images", "float_top1", "top1")}
         if photographs:
             pixels = images()[0][-case.test :][:photographs].transpose(0, 2, 3, 1)

@@ -21,6 +21,7 @@ from toolchain.flow.options import Check, Search
 from toolchain.flow.stages import export
 from toolchain.flow.training import train
 from toolchain.report.data import Report
+from toolchain.train.runs import saved_metrics
 
 COLUMNS = {
     "name": "network",
@@ -131,7 +132,7 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.only or [*RUNS, *FINE_TUNED]:
         folder = trained(name, options.runs)
-        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics = saved_metrics(folder)
         report = None
         if (folder / "model.onnx").is_file():
             report = export(

@@ -11,7 +11,6 @@ so the script goes on where it stopped; rows of other names are kept.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import statistics
 import time
@@ -32,6 +31,7 @@ from toolchain.train.module import Classifier
 from toolchain.train.niti.loss import error
 from toolchain.train.niti.network import float_twin
 from toolchain.train.niti.trainer import IntegerClassifier
+from toolchain.train.runs import saved_metrics
 
 FLOAT = ["train.float=true", "train.optimizer=sgd"]
 FLOAT_RATES = {"cifar10": 0.03}  # better than 0.01, which the others have
@@ -86,8 +86,7 @@ def trained(config: RunConfig, folder: Path) -> dict[str, float]:
     """The metrics of a run, trained or resumed where it is not finished."""
     if not (folder / "metrics.json").is_file():
         train(config, folder, resume=folder.is_dir())
-    metrics: dict[str, float] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return metrics
+    return saved_metrics(folder)
 
 
 def integer_step(config: RunConfig) -> Callable[[], None]:

@@ -10,7 +10,6 @@ stage, the shares that pruning has left, and the codes in which the C simulation
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from toolchain.config.run import load_config
 from toolchain.flow.training import train
 from toolchain.train.data import load_for
 from toolchain.train.models import build
+from toolchain.train.runs import saved_metrics
 from toolchain.train.statistics import macs, parameters
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -76,7 +76,7 @@ def network_row(name: str, seed: int, folder: Path) -> Row:
     whole = build(config, data.shape, data.classes).eval()
     run = train(config, folder / "run")
     report = fpgaflow.export(run / "model.onnx", out=folder / "build", count=0, time_limit=SECONDS)
-    trained = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    trained = saved_metrics(run)
     stages = {stage["name"]: stage["top1"] for stage in trained["stages"]}
     used, found = report.resources, report.verification
     assert found.csim_mismatches is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from benchmarks.common import Row
 from benchmarks.quantization import CPU, GPU, QONNX_IMAGES, Case, Schedule, board_costs, float_start
 from toolchain.config.run import FLOAT_BITS, RunConfig, parse_config
 from toolchain.flow.training import train
+from toolchain.train.runs import saved_metrics
 
 SHARES = (0.3, 0.5, 0.1)  # shares of the MACs that are left
 NETWORKS = {
@@ -104,7 +104,7 @@ def row(run: Pruned, runs: Path) -> Row:
     first = Case(run.data, run.model, "float", FLOAT_BITS, FLOAT_BITS, run.seed, schedule.epochs)
     start = float_start(first, schedule, runs)
     out = train(_config(run, schedule, start), runs / run.name, resume=True, qonnx_images=QONNX_IMAGES)
-    found, before = (json.loads((folder / "metrics.json").read_text()) for folder in (out, start))
+    found, before = saved_metrics(out), saved_metrics(start)
     left = found["macs"] / before["macs"]
     by_stage = {stage["name"]: stage["top1"] for stage in found["stages"]}
     return {

@@ -10,7 +10,6 @@ was stopped goes on. The default schedule is for a CPU: few epochs, so that accu
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +31,7 @@ from toolchain.flow.options import Search
 from toolchain.flow.stages import explore, lower
 from toolchain.flow.streaming import Streaming
 from toolchain.flow.training import train
+from toolchain.train.runs import saved_metrics
 from toolchain.units.totals import graph_cost
 
 FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
@@ -181,8 +181,7 @@ def row_of(case: Case, schedule: Schedule, runs: Path) -> Row:
     """Train a case and, for the first seed, let the explorer build it."""
     start = float_start(case, schedule, runs)
     out = train(config_of(case, schedule, start), runs / case.name, resume=True, qonnx_images=QONNX_IMAGES)
-    found = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    before = json.loads((start / "metrics.json").read_text(encoding="utf-8"))
+    found, before = saved_metrics(out), saved_metrics(start)
     row: Row = {key: getattr(case, key) for key in QUANTIZATION.key}
     row |= {"float_epochs": schedule.epochs, "float_top1": before["top1"], "top1": found["top1"]}
     row |= {"precision": schedule.precision, "weight_sparsity": found["weight_sparsity"], "seconds": found["seconds"]}

@@ -38,6 +38,7 @@ from toolchain.search.shared import noise_table
 from toolchain.search.space import BitSpace, Space, load_space
 from toolchain.search.training import SHARED_FILE, SharedTraining, Tester, task_of
 from toolchain.train.data import load_for
+from toolchain.train.runs import saved_metrics
 
 IMAGES = 360
 """Test images that a build is simulated on."""
@@ -166,7 +167,7 @@ def front(space: Space, out: Path, most: int | None, hand: int) -> list[Row]:
     for number in range(1, len(result.points) + 1):
         folder, spent = timed(partial(build_point, space, out, target, number, check))
         report = json.loads((folder / "build" / "report.json").read_text())
-        top1 = float(json.loads((folder / "run" / "metrics.json").read_text())["top1"])
+        top1 = float(saved_metrics(folder / "run")["top1"])
         fps, wrong = report["estimate"]["fps"], report["verification"]["csim_mismatches"]
         foreseen = result.points[number - 1].top1
         built.append((top1, hardware.clock_mhz * 1e6 / fps))
