@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.markdown import percent, table
-from benchmarks.recorder import Row
+from benchmarks.recorder import Row, grouped
 from benchmarks.schemas import (
     BITS_FRONT,
     CASES,
@@ -19,7 +19,7 @@ from benchmarks.schemas import (
     STATIC_QUANTIZATION,
     USER_NETWORKS,
 )
-from benchmarks.shell import LUT, with_shell
+from benchmarks.shell import COSTS, LUT, with_shell
 
 MODEL_NAMES = {
     "TFC_2W2A": "`TFC_2W2A` (Brevitas, published 96.60 %)",
@@ -100,11 +100,9 @@ def _backend(row: Row) -> str:
 
 def static_quantization() -> str:
     """Files of onnxruntime's static quantization, by format and types."""
-    groups: dict[tuple[str, str], list[Row]] = {}
+    groups = grouped(STATIC_QUANTIZATION.rows(), "format", "types")
     counts = ("codes", "ties", "csim_mismatches", "outputs_apart", "ort_default_apart")
     on_engine = "C-sim mismatches on the engine (networks)"
-    for row in STATIC_QUANTIZATION.rows():
-        groups.setdefault((row["format"], row["types"]), []).append(row)
     totals = {key: {name: sum(row[name] for row in rows) for name in counts} for key, rows in groups.items()}
     ran = {key: [row["engine_mismatches"] for row in rows if not row["engine_refused"]] for key, rows in groups.items()}
     head = ("format", "activations and weights", "networks", "codes that differ from onnxruntime's, all at a tie",
@@ -198,12 +196,9 @@ def _csim_speed() -> list[tuple[str, str, str]]:
 
 def _export_time() -> list[tuple[str, str, str]]:
     """A line a commit that was measured."""
-    commits: dict[tuple[str, str], list[Row]] = {}
-    for row in EXPORT_TIME.rows():
-        if row["what"] == "export, cold":
-            commits.setdefault((row["baseline_commit"], row["commit"]), []).append(row)
+    cold = [row for row in EXPORT_TIME.rows() if row["what"] == "export, cold"]
     lines = []
-    for (baseline, commit), rows in commits.items():
+    for (baseline, commit), rows in grouped(cold, "baseline_commit", "commit").items():
         found = ", ".join(f"{EXPORTED[row['network']]} {_short(row['cpu'])} ({row['ratio']:.2f})" for row in rows)
         pairs, images = (sorted({row[key] for row in rows}) for key in ("pairs", "images"))
         told = " or ".join(map(str, pairs)), " or ".join(f"{n:,}" for n in images)
@@ -227,9 +222,6 @@ def _memory() -> tuple[str, str, str]:
 
 def _short(value: float) -> str:
     return f"{value:.1f}" if value < SHORT else f"{value:.0f}"
-
-
-COSTS = ("lut", "dsp", "bram18")
 
 
 def engine() -> str:

@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import Cell, Row, print_rows, standard_error
+from benchmarks.common import costs, print_rows, standard_error
 from benchmarks.figures import lines_svg
 from benchmarks.noise_curves import measure_noise
+from benchmarks.recorder import Row, grouped
 from benchmarks.schemas import QUANTIZATION
 from benchmarks.step_times import measure_steps
 from toolchain.config.run import FLOAT_BITS, RunConfig, parse_config
@@ -195,10 +196,10 @@ def board_costs(run: Path, folder: Path, seconds: float = SOLVER_SECONDS) -> Row
     lowered = lower(run / "model.onnx", folder)
     design = explore(lowered, Search(time_limit=seconds, architecture="streaming")).design
     assert isinstance(design, Streaming)
-    plan, cost = design.plan, graph_cost(design.hardware)
+    plan = design.plan
     assert plan.solver is not None
     rate = round(plan.clock_mhz * 1e6 / plan.solver.cycles, 1)
-    return {"lut": cost.lut, "ff": cost.ff, "dsp": cost.dsp, "bram18": cost.bram18, "fps": rate}
+    return costs(graph_cost(design.hardware)) | {"fps": rate}
 
 
 def _most_bits_first(setting: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -208,15 +209,13 @@ def _most_bits_first(setting: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def summarize(rows: list[Row]) -> list[Row]:
     """A row a setting: the mean accuracy of the seeds that are there, its standard error, costs of the first seed."""
-    settings: dict[tuple[Cell, ...], list[Row]] = {}
-    for row in rows:
-        settings.setdefault(tuple(row[key] for key in SETTING), []).append(row)
+    settings = grouped(rows, *SETTING)
     summary = []
     for setting in sorted(settings, key=_most_bits_first):
         of_setting = settings[setting]
-        found = [float(row["top1"]) for row in of_setting]  # type: ignore[arg-type]
+        found = [float(row["top1"]) for row in of_setting]
         over_seeds: Row = {"seeds": len(found), "top1": mean(found), "error": standard_error(found)}
-        summary.append(min(of_setting, key=lambda row: int(row["seed"])) | over_seeds)  # type: ignore[arg-type]
+        summary.append(min(of_setting, key=lambda row: int(row["seed"])) | over_seeds)
     return summary
 
 
@@ -230,7 +229,7 @@ def write_figures(summary: list[Row]) -> None:
             if row["epochs"] != epochs:
                 continue
             if row["method"] in ("float", *METHODS):
-                point = 100 * float(row["top1"]), 100 * float(row["error"])  # type: ignore[arg-type]
+                point = 100 * float(row["top1"]), 100 * float(row["error"])
                 for bits in BITS:
                     if row["method"] == "float" or row["act_bits"] == bits:
                         series.setdefault(str(row["method"]), []).append((bits, *point))

@@ -7,6 +7,8 @@ from toolchain.boards import load_board
 from toolchain.resources import KINDS
 
 LUT = "LUT with shell"
+COSTS = ("lut", "dsp", "bram18")
+"""Resources in tables of networks."""
 
 
 def with_shell(row: Row) -> Row:

@@ -13,15 +13,14 @@ from typing import Any
 from benchmarks.common import standard_error
 from benchmarks.markdown import marked, percent, table
 from benchmarks.noise_curves import ALL
-from benchmarks.recorder import Row
+from benchmarks.recorder import Row, grouped
 from benchmarks.schemas import CLAIMS, MAIN_FLOW, NITI, NOISE, OWN_NETWORKS, PRUNING, QUANTIZATION, STEP_TIMES
-from benchmarks.shell import LUT, with_shell
+from benchmarks.shell import COSTS, LUT, with_shell
 
 NETWORKS = {"lenet5": "LeNet-5", "resnet8": "ResNet-8", "resnet20": "ResNet-20", "vgg-small": "VGG-Small"}
 DATA = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 FLOAT_BITS = 32
 WORDS = {1: "one epoch", 2: "two epochs", 6: "six epochs"}
-COSTS = ("lut", "dsp", "bram18")
 
 
 def main_flow() -> str:
@@ -48,9 +47,7 @@ def _with_error(shares: Sequence[float]) -> str:
 
 def own_networks() -> str:
     """Networks of others' making, trained, pruned, quantized and exported."""
-    groups: dict[str, list[Row]] = {}
-    for row in OWN_NETWORKS.rows():
-        groups.setdefault(row["network"], []).append(row)
+    groups = grouped(OWN_NETWORKS.rows(), "network")
     (seeds,) = {len(rows) for rows in groups.values()}
     head = (f"top-1 % of {seeds} seeds", "of", "data", "pruned by", "float", "pruned", "bits", "quantized",
             "MACs, weights left %", "C-sim mismatches (samples)", "fps", LUT, "DSP", "BRAM18")  # fmt: skip
@@ -63,7 +60,7 @@ def own_networks() -> str:
             f"{sum(row['mismatches'] for row in rows)} ({sum(row['images'] for row in rows):,})",
             *(f"{rows[0][key]:,.0f}" for key in ("fps", *COSTS)),
         )
-        for name, rows in groups.items()
+        for (name,), rows in groups.items()
     ))  # fmt: skip
 
 
@@ -382,10 +379,8 @@ def pruning_lenet5() -> str:
 def dst() -> str:
     """Dynamic sparse training beside its paper."""
     names = {"lenet-300-100": "LeNet-300-100", "lenet-5-caffe": "LeNet-5 (20-50-500)"}
-    groups: dict[tuple[str, float], list[Row]] = {}
-    for row in PRUNING.rows():
-        if row["part"] == "dst" and row["published"]:
-            groups.setdefault((row["model"], row["budget"]), []).append(row)
+    published = [row for row in PRUNING.rows() if row["part"] == "dst" and row["published"]]
+    groups = grouped(published, "model", "budget")
     lines = []
     for (model, alpha), rows in groups.items():
         theirs = re.fullmatch(r"(?P<kept>.+?) kept, best (?P<best>.+?) \((?P<where>.+)\)", str(rows[0]["published"]))
