@@ -276,10 +276,10 @@ def __getattr__(name: str) -> Any:
 
 
 def _network(folder: Path) -> Network:
-    import json
+    from toolchain.train.runs import saved_metrics
 
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    few = {key: metrics.get(key) for key in ("top1", "float_top1", "agreement", "params", "macs")}
+    metrics = saved_metrics(folder)
+    few: dict[str, Any] = {key: metrics.get(key) for key in ("top1", "float_top1", "agreement", "params", "macs")}
     return Network(folder=folder, metrics=metrics, **few)
 
 

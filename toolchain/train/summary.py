@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolchain.config.run import FLOAT_BITS
+from toolchain.train.runs import saved_metrics
 
 _JUDGED = {
     "test": "it was not calibrated on",
@@ -20,7 +20,7 @@ _JUDGED = {
 
 def summary(folder: Path) -> Panel:
     """The metrics of the run in ``folder``, and what to do next."""
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = saved_metrics(folder)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
