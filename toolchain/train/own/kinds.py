@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -274,7 +275,13 @@ def with_zero_pads(where: str, layer: nn.Module) -> nn.Module:
         return layer
     if layer.value:
         raise UserError(f"it pads with {layer.value:g}", where=where, hint="pad with zeros")
-    return nn.ZeroPad2d((*layer.padding, *(0,) * (4 - len(layer.padding))))  # type: ignore[arg-type]
+    return zero_pad(layer.padding)
+
+
+def zero_pad(pads: Sequence[int]) -> nn.ZeroPad2d:
+    """A pad of zeros on the left and the right, and where there are four ``pads`` on the top and the bottom."""
+    left, right, top, bottom = pads if len(pads) == 4 else (*pads, 0, 0)
+    return nn.ZeroPad2d((left, right, top, bottom))
 
 
 def _spell_padding(layer: Convolution, where: str) -> None:

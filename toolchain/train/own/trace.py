@@ -152,7 +152,8 @@ class _Rewriter:
         """A call of a module: check it, drop it, or give it a copy of its own."""
         called, name = layer_of(self.module, node), str(node.target)
         assert called is not None
-        where, layer = f"layer '{name}'", with_zero_pads(f"layer '{name}'", called)
+        where = f"layer '{name}'"
+        layer = with_zero_pads(where, called)
         brevitas = type(layer).__module__.startswith("brevitas.nn")
         if not isinstance(layer, (*LAYERS, *OF_FILES) if self.copies else LAYERS) and not brevitas:
             kind = type(layer).__name__
@@ -180,11 +181,8 @@ class _Rewriter:
             return
         if name in self.called and not brevitas:
             if isinstance(layer, WITH_WEIGHTS) and not self.copies:
-                raise UserError(
-                    "it is called twice, and units do not share weights",
-                    where=f"layer '{name}'",
-                    hint="make two layers",
-                )
+                what = "it is called twice, and units do not share weights"
+                raise UserError(what, where=where, hint="make two layers")
             node.target = self.names.fresh(name)
             self.module.add_submodule(node.target, copy.deepcopy(layer))
         self.called.add(str(node.target))

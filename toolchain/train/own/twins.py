@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from toolchain.train.own.kinds import Abs
+from toolchain.train.own.kinds import Abs, zero_pad
 
 Make = Callable[..., nn.Module]
 
@@ -88,7 +88,7 @@ def _max_pool(kind: Make) -> Make:
 def _pad(pad: Sequence[int], mode: str = "constant", value: float | None = None) -> nn.Module:
     if mode != "constant" or value or len(pad) not in (2, 4):
         raise NoTwinError("not zeros around the map")
-    return nn.ZeroPad2d((*pad, *(0,) * (4 - len(pad))))  # type: ignore[arg-type]
+    return zero_pad(pad)
 
 
 _FUNCTIONS: dict[Any, Make] = {
@@ -141,12 +141,8 @@ _METHODS: dict[str, Make] = {
     "abs": Abs,
 }
 _OVER_THE_MAP: dict[Any, tuple[Make, Make]] = {
-    key: kinds
-    for keys, kinds in (
-        ((torch.mean, "mean"), (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)),
-        ((torch.amax, "amax"), (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)),
-    )
-    for key in keys
+    **dict.fromkeys((torch.mean, "mean"), (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)),
+    **dict.fromkeys((torch.amax, "amax"), (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)),
 }
 RESHAPING = frozenset(
     [torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze, "flatten", "reshape", "view", "squeeze", "unsqueeze"]
