@@ -12,6 +12,8 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
+
 from toolchain.errors import UserError
 from toolchain.train.selection.program import ChannelProgram, Kept, Limit, Weights
 
@@ -55,12 +57,12 @@ def _units(program: ChannelProgram, layer: Weights) -> dict[str, Any]:
     """A layer's importance in units, with the free groups it belongs to."""
     reads = layer.reads if layer.reads in program.free else None
     writes = layer.writes if layer.writes in program.free else None
-    units = [[math.ceil(value / _UNIT) for value in row] for row in layer.importance]
+    units = np.ceil(layer.importance / _UNIT).astype(np.int64)
     if reads is None:
-        units = [[sum(row)] for row in units]
+        units = units.sum(1, keepdims=True)
     if writes is None:
-        units = [[sum(column) for column in zip(*units, strict=True)]]
-    return {"reads": reads, "writes": writes, "units": units}
+        units = units.sum(0, keepdims=True)
+    return {"reads": reads, "writes": writes, "units": units.tolist()}
 
 
 def _table(program: ChannelProgram, layer: Weights, limit: Limit) -> list[int]:
