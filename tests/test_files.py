@@ -10,7 +10,7 @@ import pytest
 
 from toolchain import files
 from toolchain.errors import UserError
-from toolchain.files import create_files, replace_folder, write_bytes, write_files
+from toolchain.files import create_files, replace_folder, write_bytes, write_files, written_as
 
 
 @pytest.fixture
@@ -91,6 +91,13 @@ def test_what_a_kill_left_behind_is_cleared_and_of_other_folders_kept(tmp_path: 
 
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "b"])
     assert (tmp_path / "b" / "kept").read_text() == "x"
+
+
+def test_what_editors_and_copies_keep_beside_a_file_is_not_what_a_kill_left() -> None:
+    left = [".plan.json.812-0a1b2c3d", ".b.812-0a1b2c3d.partial", ".b.c.partial", ".hls4ml.x_1a2b3c.partial", ".b.old"]
+    assert [*map(written_as, left)] == ["plan.json", "b", "b.c", "hls4ml", "b"]
+    others = (".plan.json.swp", ".run.toml.kate-swp", ".b.lock", ".model.pt.Xy12ab", ".gitignore", "b.old", ".old")
+    assert not any(map(written_as, others))
 
 
 def test_a_folder_is_emptied_where_it_stands_and_what_its_links_lead_to_stays(tmp_path: Path) -> None:

@@ -41,8 +41,14 @@ def write_bytes(path: Path, data: bytes) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed calls of ``write_bytes`` left below ``folder``; callers keep each other out."""
     for path in folder.rglob(".*"):
-        if re.fullmatch(r"\..+\.\d+-[0-9a-f]{8}", path.name) and path.is_file():
+        if written_as(path.name) and path.is_file():
             path.unlink(missing_ok=True)
+
+
+def written_as(name: str) -> str | None:
+    """Return what a file or folder ``name`` was to be called that a killed call left; None of others, as editors'."""
+    found = re.fullmatch(r"\.(.+?)\.(\d+-[0-9a-f]{8}(\.partial)?|([a-z0-9_]{8}\.)?partial|old)", name)
+    return found and found[1]
 
 
 def remove(path: Path) -> None:

@@ -420,13 +420,22 @@ def test_lowering_goes_on_where_it_was_killed(
 
 def test_what_killed_commands_leave_behind_is_not_a_persons_and_goes(run: Call, tmp_path: Path) -> None:
     assert run("explore", "net.onnx", "--out", "b")[0] == 0
-    for name in (".hls.12-0123abcd.partial", ".hls4ml.x1"):
+    for name in (".hls.12-0123abcd.partial", ".hls4ml.x_1a2b3c.partial"):
         (tmp_path / "b" / name).mkdir()
         (tmp_path / "b" / name / "half").write_text("x")
     (tmp_path / "b" / ".plan.json.12-0123abcd").write_text("x")
     assert [*toolchain.flow.build.foreign_files(tmp_path / "b")] == []
     assert run("generate", "b")[0] == 0
     assert [*(tmp_path / "b").glob(".*")] == []
+
+
+def test_what_an_editor_keeps_beside_an_opened_file_is_a_persons_and_stays(run: Call, tmp_path: Path) -> None:
+    assert run("lower", "net.onnx", "--out", "b")[0] == 0
+    swap = tmp_path / "b" / ".plan.json.swp"
+    swap.write_text("x")
+    assert run("explore", "b")[0] == 0 and swap.is_file()
+    refusal = "the build b would be replaced, and this tool did not write b/.plan.json.swp; move it away or give"
+    assert run(*EXPORT)[2].startswith(refusal) and swap.is_file()
 
 
 def test_lowering_into_another_folder_or_a_file_is_refused(run: Call, tmp_path: Path) -> None:

@@ -246,7 +246,10 @@ def test_a_run_replaces_another_run_alone_and_leaves_the_folder_itself(
         with pytest.raises(UserError, match=r"^\S+ would be removed, and no run wrote \S*thesis\.tex; move it"):
             train(_config(epochs=1, float=True), out, overwrite=True)
     assert [path.name for path in project.iterdir()] == ["thesis.tex"]
-    (project / "thesis.tex").unlink()
+    (project / "thesis.tex").rename(project / ".run.toml.swp")  # an editor's
+    with pytest.raises(UserError, match=r"would be removed, and no run wrote \S*\.run\.toml\.swp; move it"):
+        train(_config(epochs=1, float=True), Path(), overwrite=True)
+    (project / ".run.toml.swp").unlink()
     for out in (Path(), tmp_path / "link", Path()):
         (project / "checkpoints" / "stale").mkdir(parents=True)
         (project / "modes-last.svg").touch()

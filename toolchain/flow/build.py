@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from toolchain.errors import UserError, unknown_name
-from toolchain.files import digest_bytes, digest_file, remove, replace_folder
+from toolchain.files import digest_bytes, digest_file, remove, replace_folder, written_as
 from toolchain.flow.architecture import Architecture
 from toolchain.flow.choice import ARCHITECTURES
 from toolchain.flow.first import run_first
@@ -52,8 +52,8 @@ FILES = (
 )  # fmt: skip
 """The files that the stages write into a build folder, beside the projects, which have a manifest each."""
 
-UNFINISHED = tuple(f".{name}." for name in (*FILES, HLS, HLS4ML, RTL, "deploy"))
-"""How names begin of what is being written, see `toolchain.files`."""
+UNFINISHED = (*FILES, HLS, HLS4ML, RTL, "deploy")
+"""What may be there half-written, see `toolchain.files.written_as`."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def opened(folder: Path, command: str) -> Iterator[Build]:
     """
     with locked(folder, command):
         for path in folder.iterdir() if folder.is_dir() else ():
-            if path.name.startswith(UNFINISHED) and not path.name.endswith(".old"):  # that may be all there is
+            if written_as(path.name) in UNFINISHED and not path.name.endswith(".old"):  # that may be all there is
                 remove(path)
         yield Build(folder)
 
@@ -260,7 +260,7 @@ def foreign_files(out: Path) -> Iterator[Path]:
         return
     yield from Build(out).foreign_plans()
     for path in sorted(out.iterdir()):
-        if path.name in FILES or path.name.startswith(UNFINISHED):
+        if path.name in FILES or written_as(path.name) in UNFINISHED:
             continue
         if path.is_dir() and not path.is_symlink():
             yield from foreign(path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.errors import UserError
+from toolchain.files import written_as
 from toolchain.train.own.record import FILE as NETWORK_FILE
 from toolchain.train.own.record import changed
 
@@ -49,9 +50,9 @@ def model_file(path: Path) -> Path:
 
 def demand_run(out: Path) -> None:
     """Raise UserError where the folder ``out`` holds what no run writes, and would be lost with it."""
-    written = (*RUN_FILES, *(f".{name}.*" for name in RUN_FILES))  # and what a kill leaves, see `toolchain.files`
     for path in sorted(out.iterdir()):
-        if not any(fnmatchcase(path.name, name) for name in written):
+        name = written_as(path.name) or path.name
+        if not any(fnmatchcase(name, pattern) for pattern in RUN_FILES):
             raise UserError(
                 f"{out} would be removed, and no run wrote {path}", hint="move it away, or give another --out"
             )

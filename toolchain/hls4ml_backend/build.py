@@ -78,7 +78,7 @@ def build(model: Graph, integer: Graph, codes: Array, target: Target, folder: Pa
         "part": target.part,
         "clock_period": 1e3 / target.clock_mhz,
     }
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".hls4ml.") as name:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".hls4ml.", suffix=".partial") as name:
         scratch = Path(name).resolve()  # the worker runs in it
         (scratch / "network.onnx").write_bytes(to_onnx(model).SerializeToString(deterministic=True))
         (scratch / "settings.json").write_text(json.dumps(settings))
