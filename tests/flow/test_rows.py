@@ -84,12 +84,20 @@ HINT = "give a file that 'fpgaflow measure --rows' wrote"
         (b"design,lut\na,3\n", f"no measured designs: its columns are others [PATH]; {HINT}"),
         (b"", f"no measured designs: its columns are others [PATH]; {HINT}"),
         (
-            b"a,zu3eg,streaming,250,2024.1,-3\n",
+            b"a,zu3eg,streaming,250,2024.1,-3,,,,,,,,,,,\n",
             "bad value for 'estimated_lut': -3 [PATH, line 2]; write a number of at least 0",
         ),
         (
-            b"a,zu3eg,streaming,fast,2024.1,3\n",
+            b"a,zu3eg,streaming,fast,2024.1,3,,,,,,,,,,,\n",
             "bad value for 'clock_mhz': fast [PATH, line 2]; write a number of at least 0",
+        ),
+        (
+            b"a,zu3eg,streaming,250,2024.1,1000,12",
+            "the line has fewer than 17 cells [PATH, line 2]; write it as the lines above it, or remove it",
+        ),
+        (
+            b"a,zu3eg,streaming,250,2024.1,1000,1250,5,,,,,,,,,,\n",
+            "the line has more than 17 cells [PATH, line 2]; write it as the lines above it, or remove it",
         ),
     ],
 )

@@ -60,7 +60,11 @@ def read_rows(path: Path) -> tuple[MeasuredRow, ...]:
     return tuple(_row(line, f"{path}, line {number}") for number, line in enumerate(lines, 2))
 
 
-def _row(line: Mapping[str, str | None], where: str) -> MeasuredRow:
+def _row(line: Mapping[str | None, str | None], where: str) -> MeasuredRow:
+    if None in line or None in line.values():  # cut, or a comma too many: a number may be of another column
+        what = f"the line has {'more' if None in line else 'fewer'} than {len(COLUMNS)} cells"
+        raise UserError(what, where=where, hint="write it as the lines above it, or remove it")
+
     def number(key: str) -> float | None:
         text = line[key] or ""
         try:
