@@ -46,6 +46,13 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_else(
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"old")]
 
 
+def test_a_folder_in_the_place_of_a_file_is_told_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "report.json").mkdir()
+    with pytest.raises(IsADirectoryError) as error:
+        write_bytes(tmp_path / "report.json", b"{}")
+    assert error.value.filename == str(tmp_path / "report.json")
+
+
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_folder_is_replaced_whole_or_not_at_all(
     exchange: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

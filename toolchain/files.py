@@ -33,7 +33,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk is not said to be where
+        if isinstance(error, OSError):  # a full disk is not said to be where, and nobody knows the temporary file
             error.filename = str(path)
         raise
 

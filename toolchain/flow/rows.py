@@ -94,7 +94,7 @@ def with_row(path: Path, row: MeasuredRow) -> tuple[MeasuredRow, ...]:
 
 
 def write_rows(path: Path, rows: Sequence[MeasuredRow]) -> None:
-    """Write ``rows`` to ``path`` by rename."""
+    """Write ``rows`` to ``path`` by rename, or to what it is a link to: projects may share the file."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -103,7 +103,7 @@ def write_rows(path: Path, rows: Sequence[MeasuredRow]) -> None:
         for side, values in (("estimated", row.estimated), ("measured", row.measured)):
             table |= {f"{side}_{kind}": f"{value:.10g}" for kind, value in values.items()}
         writer.writerow(table)
-    write_text(path, text.getvalue())
+    write_text(path.resolve(), text.getvalue())
 
 
 def factors(rows: Sequence[MeasuredRow], architecture: str) -> dict[str, float]:
