@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -14,6 +15,18 @@ settings.load_profile("repeatable")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: more threads would wait for each other, some of them busily
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are loaded
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quickly_compiled() -> Iterator[None]:
+    """Small networks run few frames: most of the time goes into compiling. Subprocesses take the product's options."""
+    from toolchain.engine import csim  # loads numpy
+    from toolchain.simulate import compiler
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "QUICK_FLAGS", ("-O0",))
+        patch.setattr(csim, "OPTIONS", (*csim.OPTIONS, "-O1"))
+        yield
 
 
 @pytest.fixture(autouse=True)
