@@ -143,8 +143,7 @@ def test_what_fails_is_named_and_the_rest_is_kept(monkeypatch: pytest.MonkeyPatc
 
 def test_a_damaged_count_is_counted_again() -> None:
     broken = design("damaged", f"{SUM}// of this test alone\n")
-    counts = count(broken)
     for text in ("", "[12, 1", "12", '{"lut": 12}', '["12", 12, 0, 0, 0]'):
         cached(broken).write_text(text)
         assert known(broken) is None
-    assert count(broken) == known(broken) == counts
+    assert count(broken) == known(broken)

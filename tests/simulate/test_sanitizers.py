@@ -39,7 +39,7 @@ OF_UNITS = (*FLAGS, "-fno-sanitize=null,alignment")
 """A null pointer ends a program by itself, and the whole network checks alignment: a quarter less to compile."""
 
 KINDS = [(), (HARDWARE,)]
-EVERY = {(): 3, (HARDWARE,): 8}
+EVERY = {(): 4, (HARDWARE,): 12}
 """Which cases of a grid are compiled: all of them run without sanitizers in the conformance tests."""
 
 TOGETHER = 8
