@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from brevitas.quant import Int8WeightPerTensorFloat
+from brevitas.quant import Int8WeightPerTensorFloat, Int32Bias
 from qonnx.core.modelwrapper import ModelWrapper
 from torch import nn
 
@@ -167,6 +167,21 @@ def test_a_changed_file_is_refused_and_the_first_deviating_layer_named(
     network, x, file = small
     with pytest.raises(VerificationError, match=message):
         check_equal(network, _changed(file, _input(file, node, index), change), x)
+
+
+def test_a_quantized_bias_is_compared_bit_for_bit() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        qnn.QuantIdentity(return_quant_tensor=True),
+        qnn.QuantConv2d(1, 2, 3, bias=True, bias_quant=Int32Bias, return_quant_tensor=True),
+        qnn.QuantReLU(),
+    )
+    x = torch.rand(4, 1, 6, 6)
+    model.train()(x)
+    file = to_qonnx(model.eval(), x[:1], {})
+    assert check_equal(model, file, x).quantizers == 2
+    with pytest.raises(VerificationError, match=r"^bias of layer '1' \(node 1.bias_quant\) differs"):
+        check_equal(model, _changed(file, _input(file, "1.bias_quant", 0), lambda bias: bias + 1e-4), x)
 
 
 def test_a_removed_quantizer_is_refused(small: tuple[nn.Module, torch.Tensor, ModelWrapper]) -> None:

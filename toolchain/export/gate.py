@@ -17,13 +17,14 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from brevitas.proxy.parameter_quant import WeightQuantProxyFromInjectorBase
+from brevitas.proxy.parameter_quant import BiasQuantProxyFromInjectorBase, WeightQuantProxyFromInjectorBase
 from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase
 from numpy.typing import NDArray
 from onnx import NodeProto
@@ -89,7 +90,15 @@ def check_equal(model: nn.Module, file: ModelWrapper, x: Tensor) -> GateReport:
         VerificationError: they differ by more than float32 rounding; names the first layer that does.
     """
     inputs = x.detach().cpu().float()
-    _check_weights(model, file)
+    constants, weights = _constant_quantizers(file), _weights(model)
+    biases = {
+        name: proxy
+        for name, proxy in model.named_modules()
+        if isinstance(proxy, BiasQuantProxyFromInjectorBase) and proxy.is_quant_enabled
+    }
+    _check_constants("weight", weights, constants)
+    for node in constants.keys() - weights.keys() - biases.keys():
+        raise VerificationError(f"node {node} quantizes a weight that the model does not have")
     tensors = execute(file, inputs.numpy())
     comparison = _Comparison(_activation_quantizers(file, tensors))
     proxies = {
@@ -102,6 +111,7 @@ def check_equal(model: nn.Module, file: ModelWrapper, x: Tensor) -> GateReport:
         proxy.fused_activation_quant_proxy.tensor_quant.register_forward_hook(comparison.hook(name, settings[name]))
         for name, proxy in proxies.items()
     ]
+    hooks += [proxy.register_forward_hook(_bias_hook(name, constants)) for name, proxy in biases.items()]
     try:
         with torch.no_grad():
             output = model(inputs).detach().numpy()
@@ -171,30 +181,42 @@ def _compare_quantizer(
     return int(differing.sum())
 
 
-def _check_weights(model: nn.Module, file: ModelWrapper) -> None:
-    """Check that every quantized weight of the file is the model's bit for bit, as stored or transposed."""
-    in_file, own = _weight_quantizers(file), set()
-    for name, proxy in model.named_modules():
-        if not isinstance(proxy, WeightQuantProxyFromInjectorBase) or not proxy.is_quant_enabled:
-            continue
-        with torch.no_grad():
-            expected = proxy.tracked_module_list[0].quant_weight().value.cpu().numpy()
+def _weights(model: nn.Module) -> dict[str, NDArray[np.float32]]:
+    """The quantized weights of the model, by their quantizers."""
+    with torch.no_grad():
+        return {
+            name: proxy.tracked_module_list[0].quant_weight().value.cpu().numpy()
+            for name, proxy in model.named_modules()
+            if isinstance(proxy, WeightQuantProxyFromInjectorBase) and proxy.is_quant_enabled
+        }
+
+
+def _bias_hook(name: str, in_file: Mapping[str, NDArray[np.float32]]) -> Callable[[nn.Module, Any, Any], None]:
+    """A forward hook that checks the bias that the quantizer ``name`` gives: its scale may be the accumulators'."""
+
+    def check(_: nn.Module, __: Any, output: Any) -> None:
+        _check_constants("bias", {name: getattr(output, "value", output).numpy()}, in_file)
+
+    return check
+
+
+def _check_constants(
+    kind: str, own: Mapping[str, NDArray[np.float32]], in_file: Mapping[str, NDArray[np.float32]]
+) -> None:
+    """Check that every quantized constant of the model is the file's bit for bit, as stored or transposed."""
+    for name, expected in own.items():
         if name not in in_file:  # the exporter lets layers of equal weights read one quantizer
             if not any(_same(value, expected) for value in in_file.values()):
-                raise VerificationError(f"the file has no quantized weight for '{_layer_of(name)}'")
-            continue
-        own.add(name)
-        if not _same(in_file[name], expected):
-            raise VerificationError(f"weight of layer '{_layer_of(name)}' (node {name}) differs from the trained one")
-    for node in in_file.keys() - own:
-        raise VerificationError(f"node {node} quantizes a weight that the model does not have")
+                raise VerificationError(f"the file has no quantized {kind} for '{_layer_of(name)}'")
+        elif not _same(in_file[name], expected):
+            raise VerificationError(f"{kind} of layer '{_layer_of(name)}' (node {name}) differs from the trained one")
 
 
 def _same(value: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
     return np.array_equal(value, expected) or (value.ndim == 2 and np.array_equal(value.T, expected))
 
 
-def _weight_quantizers(file: ModelWrapper) -> dict[str, NDArray[np.float32]]:
+def _constant_quantizers(file: ModelWrapper) -> dict[str, NDArray[np.float32]]:
     """The value of every quantizer of an initializer, by node name."""
     found = {}
     for node in file.graph.node:
