@@ -20,8 +20,10 @@ from toolchain.deploy.trial import load_driver, mock_board, on_the_board
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import Build
 from toolchain.flow.choice import choose
+from toolchain.flow.measured import MeasuredRecord
 from toolchain.flow.options import Search, planned_board
 from toolchain.flow.progress import silent
+from toolchain.flow.records import read_result, write_result
 from toolchain.flow.rows import read_rows, write_rows
 from toolchain.flow.stages import report
 from toolchain.locks import locked
@@ -183,7 +185,8 @@ def test_figures_of_another_accelerator_are_left_out_of_the_report(build: Path) 
     deploy(Build(build), CHECK)
     measure(Build(build), [_vivado_file(build)])
     path = build / "measured.json"
-    path.write_text(path.read_text().replace('"project": "', '"project": "0'))
+    record = read_result(MeasuredRecord, path, "")
+    write_result(record.model_copy(update={"project": "another"}), path)
     summary = report(Build(build))
     assert summary.measured is None
     assert summary.notes[-1].startswith("measured.json is of another accelerator and left out")

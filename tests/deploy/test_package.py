@@ -19,7 +19,7 @@ from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import Build
 from toolchain.flow.options import Search
 from toolchain.flow.simulate import simulate
-from toolchain.flow.stages import export, generate
+from toolchain.flow.stages import export, generate, report
 from toolchain.ir.encode import encode
 from toolchain.ir.evaluate import evaluate
 from toolchain.ir.store import load
@@ -202,6 +202,27 @@ def test_a_build_that_is_not_finished_is_refused(missing: str, message: str, bui
         deploy(Build(build), CHECK)
     assert str(error.value) == message.replace("BUILD", str(build))
     assert not (build / "deploy").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "other", "hint"),
+    [
+        ("simulation.json", '"images": ', '"images": 1', "run 'fpgaflow simulate' first"),
+        ("simulation.json", '"csim_mismatches": ', '"csim_mismatches": 1', "run 'fpgaflow simulate' first"),
+        ("simulation.json", '"@read": ', '"@read": 1', "run 'fpgaflow simulate' first"),
+        ("counts.json", "{", "{", "run 'fpgaflow count' again"),
+        ("measured.json", "{", "{", "remove it, and let 'fpgaflow measure' read what the board showed again"),
+    ],
+)
+def test_a_result_that_was_changed_is_refused(name: str, found: str, other: str, hint: str, build: Path) -> None:
+    path = build / name
+    before = path.read_text() if path.is_file() else "{}"
+    assert found in before
+    path.write_text(before.replace(found, other, 1))
+    for use in (report, lambda changed: deploy(changed, CHECK)):
+        with pytest.raises(UserError) as error:
+            use(Build(build))
+        assert str(error.value) == f"not as it was written [{path}]; {hint}"
 
 
 def test_a_deployment_of_another_accelerator_is_not_tried(build: Path) -> None:

@@ -27,7 +27,7 @@ from toolchain.flow.build import Build
 from toolchain.flow.engine import Engine
 from toolchain.flow.engine_found import Found
 from toolchain.flow.project import write_project
-from toolchain.flow.records import Hls4mlRecord, record_text
+from toolchain.flow.records import Hls4mlRecord, write_result
 from toolchain.flow.streaming import Streaming
 from toolchain.ir.text import to_text
 from toolchain.report.data import Hls4ml
@@ -240,7 +240,7 @@ def test_an_hls4ml_project_that_is_not_the_simulated_one_is_left_out_and_named(r
     ):
         write_project({"net.cpp": "as it was"}, folder, design)
         folder.joinpath("net.cpp").write_text(source) if source else folder.joinpath("net.cpp").unlink()
-        path.write_text(record_text(Hls4mlRecord(design=of, found=told)))
+        write_result(Hls4mlRecord(design=of, found=told), path)
         assert run("report", "b")[0] == 0
         report = json.loads((tmp_path / "b" / "report.json").read_text())
         assert (report["hls4ml"] is None) == (what is not None)

@@ -12,6 +12,7 @@ from tests.flow.test_rtl import fpgaflow
 from tests.onnx_models import flatten_linear
 from toolchain.files import write_text
 from toolchain.flow.build import Build
+from toolchain.flow.records import CountRecord, read_result, write_result
 from toolchain.flow.streaming import Streaming
 from toolchain.report.data import Report, read_report
 from toolchain.resources import KINDS, Resources, total
@@ -70,8 +71,8 @@ def test_the_report_shows_the_counts_of_every_unit_beside_the_estimates(
 
 def test_counts_of_another_plan_are_left_out_with_a_note(build: Path) -> None:
     assert fpgaflow("count", str(build)) == 0
-    record = json.loads((build / "counts.json").read_text())
-    (build / "counts.json").write_text(json.dumps(record | {"design": "of another"}))
+    record = read_result(CountRecord, build / "counts.json", "")
+    write_result(record.model_copy(update={"design": "of another"}), build / "counts.json")
     assert fpgaflow("report", str(build)) == 0
     report = read_report(build)
     assert report.counted is None and figures(report) == {}

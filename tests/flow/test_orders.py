@@ -94,7 +94,7 @@ def _key(name: str, content: bytes) -> str:
     if name.startswith("report."):
         return ""
     if name == "simulation.json":
-        content = json.dumps(json.loads(content) | {"csim_seconds": 0}).encode()
+        content = json.dumps(json.loads(content) | {"csim_seconds": 0, "digest": ""}).encode()
     return digest_bytes(content)
 
 

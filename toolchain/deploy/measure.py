@@ -13,7 +13,7 @@ from toolchain.deploy.package import deployable
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import Build
 from toolchain.flow.measured import RECORD, MeasuredRecord, measured
-from toolchain.flow.records import write_record
+from toolchain.flow.records import write_result
 from toolchain.flow.rows import FPS, MeasuredRow, told, with_row, write_rows
 from toolchain.flow.stages import report
 from toolchain.locks import locked
@@ -123,7 +123,7 @@ def measure(build: Build, paths: Sequence[Path]) -> Report:
             )
         facts |= _of_board(found) if isinstance(found, BoardFile) else _of_vivado(found)
     whole = Measured(**((before or Measured()).model_dump() | facts))
-    write_record(MeasuredRecord(project=build.project.digest, found=whole), build.folder / RECORD)
+    write_result(MeasuredRecord(project=build.project.digest, found=whole), build.folder / RECORD)
     summary = report(build)
     if whole.wrong_codes:
         raise VerificationError(f"{whole.wrong_codes} of {whole.codes} codes on the board are wrong")

@@ -23,6 +23,7 @@ from toolchain.flow.records import (
     ModelRecord,
     SimulationRecord,
     read_record,
+    read_result,
     record_text,
 )
 from toolchain.frontend.layout import Layout
@@ -131,7 +132,7 @@ class Build:
     def simulation(self) -> SimulationRecord:
         """The results of the project's simulation."""
         project = self.project
-        found = read_record(SimulationRecord, self.folder / "simulation.json", "run 'fpgaflow simulate' first")
+        found = read_result(SimulationRecord, self.folder / "simulation.json", "run 'fpgaflow simulate' first")
         if found.design != project.design:
             raise self._stale("simulation.json is of another hls/", "simulate")
         if found.project != project.digest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from toolchain.errors import FlowError, UserError
 from toolchain.flow.build import COUNT_RECORD, Build
 from toolchain.flow.progress import Progress, silent
-from toolchain.flow.records import CountRecord, read_record, write_record
+from toolchain.flow.records import CountRecord, read_result, write_result
 from toolchain.flow.streaming import Streaming
 from toolchain.report.data import Counted, Counts, Report
 from toolchain.report.view import recounted
@@ -38,7 +38,7 @@ def count_build(build: Build, *, jobs: int = 2, memory: int, progress: Progress 
         counts={name: list(counts) for name, counts in found.items() if isinstance(counts, Resources)},
         failed={name: reason for name, reason in found.items() if isinstance(reason, str)},
     )
-    write_record(record, build.folder / COUNT_RECORD)
+    write_result(record, build.folder / COUNT_RECORD)
     return record
 
 
@@ -63,7 +63,7 @@ def with_counts(build: Build, summary: Report) -> Report:
     path = build.folder / COUNT_RECORD
     if not path.is_file():
         return summary
-    record = read_record(CountRecord, path, "run 'fpgaflow count' again")
+    record = read_result(CountRecord, path, "run 'fpgaflow count' again")
     if record.design != build.design.digest:
         stale = f"{COUNT_RECORD} is of another plan and left out: 'fpgaflow count' makes it again"
         return summary.model_copy(update={"notes": (*summary.notes, stale)})

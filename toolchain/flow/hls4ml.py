@@ -8,7 +8,7 @@ from toolchain.boards import load_board
 from toolchain.errors import UserError, VerificationError
 from toolchain.flow.build import HLS4ML, Build
 from toolchain.flow.project import read_project, seal
-from toolchain.flow.records import Hls4mlRecord, read_record, write_record
+from toolchain.flow.records import Hls4mlRecord, read_result, write_result
 from toolchain.flow.streaming import Streaming
 from toolchain.hls4ml_backend.build import Target, build, reuse_factors
 from toolchain.hls4ml_backend.refusals import demand_no_refusal
@@ -40,7 +40,7 @@ def build_hls4ml(found: Build, images: Array, seconds: float) -> Hls4ml:
     codes = encode(integer, images[:IMAGES])
     told = build(found.demand_source().graph, integer, codes, target, found.folder, seconds)
     seal(found.folder / HLS4ML, design.digest)
-    write_record(Hls4mlRecord(design=design.digest, found=told), found.folder / RECORD)
+    write_result(Hls4mlRecord(design=design.digest, found=told), found.folder / RECORD)
     return told
 
 
@@ -49,7 +49,7 @@ def beside(found: Build, summary: Report) -> Report:
     path = found.folder / RECORD
     if not path.is_file():
         return summary
-    record = read_record(Hls4mlRecord, path)
+    record = read_result(Hls4mlRecord, path, "run 'fpgaflow export --backend hls4ml' again")
     what = "of another plan" if record.design != found.design.digest else _damage(found.folder / HLS4ML)
     if what is not None:
         stale = f"hls4ml/ is {what} and left out: 'fpgaflow export --backend hls4ml' makes it again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from toolchain import __version__
 from toolchain.flow.build import Build
-from toolchain.flow.records import read_record
+from toolchain.flow.records import read_result
 from toolchain.records import Record
 from toolchain.report.data import Measured, Report
 
@@ -24,7 +24,7 @@ def measured(build: Build) -> Measured | None:
     path = build.folder / RECORD
     if not path.is_file():
         return None
-    record = read_record(MeasuredRecord, path)
+    record = read_result(MeasuredRecord, path, "remove it, and let 'fpgaflow measure' read what the board showed again")
     return record.found if record.project == build.project.digest else None
 
 

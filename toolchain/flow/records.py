@@ -12,7 +12,7 @@ from pydantic import Field
 from toolchain import __version__
 from toolchain.boards import DEFAULT_BOARD
 from toolchain.errors import UserError
-from toolchain.files import digest_file, write_text
+from toolchain.files import digest_bytes, digest_file, write_text
 from toolchain.frontend.layout import Layout
 from toolchain.frontend.several_inputs import Joined
 from toolchain.ir.types import InputType
@@ -240,12 +240,40 @@ def write_record(record: Record, path: Path) -> None:
     write_text(path, record_text(record))
 
 
+def write_result(record: Record, path: Path) -> None:
+    """Write ``record`` as JSON by rename, with its own digest: what was found is not to be another later."""
+    table = record.model_dump()
+    write_text(path, json.dumps({"digest": _digest(table), **table}, indent=1) + "\n")
+
+
+def read_result(kind: type[R], path: Path, hint: str) -> R:
+    """The record that ``write_result`` wrote to ``path``; ``hint`` is what helps where it did not.
+
+    Raises:
+        UserError: it is missing, damaged, or not as it was written.
+    """
+    table = _read(path, hint)
+    digest = table.pop("digest", None)
+    if digest != _digest(table):
+        raise UserError("not as it was written", where=str(path), hint=hint)
+    return parse_record(kind, table, where=str(path))
+
+
 def read_record(kind: type[R], path: Path, hint: str = "run 'fpgaflow export' again") -> R:
     """The record in ``path``; ``hint`` is what helps where it is missing or damaged.
 
     Raises:
         UserError: it is.
     """
+    return parse_record(kind, _read(path, hint), where=str(path))
+
+
+def _digest(table: dict[str, Any]) -> str:
+    return digest_bytes(json.dumps(table).encode())
+
+
+def _read(path: Path, hint: str) -> dict[str, Any]:
+    """The JSON object in ``path``."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -256,4 +284,4 @@ def read_record(kind: type[R], path: Path, hint: str = "run 'fpgaflow export' ag
         raise UserError(f"not valid JSON: {error}", where=str(path), hint=hint) from error
     if not isinstance(table, dict):
         raise UserError("the file holds no JSON object", where=str(path), hint=hint)
-    return parse_record(kind, table, where=str(path))
+    return table

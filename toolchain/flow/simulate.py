@@ -9,7 +9,7 @@ from toolchain.flow.build import Build
 from toolchain.flow.images import Images
 from toolchain.flow.options import Check
 from toolchain.flow.progress import Progress, silent
-from toolchain.flow.records import SimulationRecord, write_record
+from toolchain.flow.records import SimulationRecord, write_result
 from toolchain.frontend.agreement import Agreement
 from toolchain.frontend.agreement import compare as compare_with_qonnx
 from toolchain.simulate.compiler import compiler
@@ -48,7 +48,7 @@ def simulate(build: Build, check: Check, *, images: Images | None = None, progre
         cycles=run.cycles,
         compiler=compiler()[1],
     )
-    write_record(result, build.folder / "simulation.json")
+    write_result(result, build.folder / "simulation.json")
     return build.knowing(simulation=result)
 
 
