@@ -59,9 +59,12 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def empty(folder: Path) -> None:
-    """Remove all that ``folder`` holds; it stays itself, since it may be a link or where the process runs."""
-    for path in folder.iterdir():
+def empty(folder: Path, last: str = "") -> None:
+    """Remove all that ``folder`` holds; it stays itself, since it may be a link or where the process runs.
+
+    The file ``last``, which the folder is known by, goes last: a kill leaves it beside what is left.
+    """
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == last):
         remove(path)
 
 

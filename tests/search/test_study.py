@@ -14,6 +14,7 @@ import pytest
 
 from tests.search.spaces import DIGITS, space
 from tests.search.test_fixed import BUDGET, FEW
+from toolchain import files
 from toolchain.engine.search import search
 from toolchain.engine.shape import shape_facts
 from toolchain.errors import UserError
@@ -249,6 +250,26 @@ def test_a_search_that_cannot_begin_removes_no_other(tmp_path: Path, monkeypatch
         with pytest.raises(UserError, match="nowhere|100000|no room"):
             run(settings, tmp_path / "a", target, overwrite=True)
         assert (tmp_path / "a" / STORE_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("kept", ["builds", "shared.pt"])
+def test_an_overwrite_that_was_killed_leaves_a_search_that_may_be_overwritten(
+    kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path) -> None:
+        if path.name == kept:
+            raise KeyboardInterrupt
+        remove(path)
+
+    remove = files.remove
+    monkeypatch.setattr(files, "remove", killed)
+    monkeypatch.setattr(Hardware, "demand_room", lambda _: None)
+    Store(tmp_path / "a", {})
+    for name in ("builds", "shared.pt"):
+        (tmp_path / "a" / name).touch()
+    with pytest.raises(KeyboardInterrupt):
+        run(SMALL, tmp_path / "a", Search(), overwrite=True)
+    assert {kept, STORE_FILE} <= {path.name for path in (tmp_path / "a").iterdir()}
 
 
 def test_an_interrupted_search_goes_on_but_not_with_data_or_a_memory_that_have_changed(

@@ -57,7 +57,7 @@ def search(
         replaced = overwrite and (out / STORE_FILE).is_file()
         if replaced:
             _demand(space, hardware)
-            files.empty(out)
+            files.empty(out, last=STORE_FILE)
         store = Store(out, facts)
         settings = space.search.model_dump()
         if store.get("ended") == settings:
