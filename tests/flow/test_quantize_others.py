@@ -24,6 +24,7 @@ from toolchain.flow.quantize import default_folder, quantize
 from toolchain.flow.stages import export
 from toolchain.frontend.read import read_qonnx
 from toolchain.train.ptq.quantize import Bits
+from toolchain.train.ptq.source import Sample, find_source
 from toolchain.train.summary import summary
 
 SOURCE = """
@@ -210,6 +211,35 @@ def test_a_network_without_a_file_of_weights_is_said_to_have_those_of_its_code(
         done = CliRunner().invoke(app, [*arguments, *more, "--count", "16", "--out", str(tmp_path / name)])
         assert done.exit_code == 0, done.output
         assert ("--weights-file names trained ones" in done.output) == (name == "own")
+
+
+class _Mask(nn.Module):
+    """A network that its layers do not tell: it asks for shapes, shuffles and parts channels, and puts out a map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.part, self.up = nn.Conv2d(1, 8, 3, 2, 1), nn.Conv2d(4, 4, 1), nn.ConvTranspose2d(8, 2, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] != 1:
+            raise ValueError
+        x = F.relu(self.stem((x - 0.5) / 0.25))
+        n, c, h, w = x.shape
+        a, b = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w).chunk(2, dim=1)
+        return self.up(torch.cat([F.relu(self.part(a)), b], 1))
+
+
+def test_a_network_that_its_layers_do_not_tell_is_read_from_its_onnx_file() -> None:
+    torch.manual_seed(0)
+    model = _Mask()
+    source = find_source(model, Sample((1, 6, 6), None, None))
+    x = torch.rand(2, 1, 6, 6)
+    with torch.no_grad():
+        assert torch.allclose(source.model(x), model(x), atol=1e-5)  # float32 sums in another order
+    assert (source.name, source.shape) == ("_Mask", (1, 6, 6)) and model.training
+    assert {"stem", "part", "up"} <= {name for name, _ in source.model.named_modules()}
+    with pytest.raises(UserError, match=r"it gives a tensor of the shape \(2, 2, 6, 6\); it is called with"):
+        find_source(model, Sample((1, 6, 6), 2, None))
 
 
 def test_what_a_network_of_ones_own_needs_is_said(

@@ -6,13 +6,10 @@ The file appears under its name only after `toolchain.export.gate` has executed 
 from __future__ import annotations
 
 import ast
-import contextlib
 import copy
-import io
 import json
-import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,11 +32,11 @@ from toolchain.export.gate import QUANT_OPS, GateReport, check_equal
 from toolchain.frontend.metadata import CLASSES, DATA, INPUT, READING
 from toolchain.train.data import USUAL, Reading
 from toolchain.train.inputs import InputMap, PixelMap
+from toolchain.train.torch_onnx import quiet
 
 OPSET = 18
 _REPEAT = "repeat of an input "
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_NOISY_LOGGERS = ("torch.onnx", "torch.fx", "onnxscript", "onnx_ir")
 
 
 class _WeightHandler(BrevitasWeightQuantProxyHandler):  # type: ignore[misc] # Brevitas is not typed
@@ -142,7 +139,7 @@ def to_qonnx(model: nn.Module, example: Tensor, metadata: Mapping[str, str]) -> 
     Raises:
         UserError: the model holds something QONNX cannot express.
     """
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
+    with quiet(), tempfile.TemporaryDirectory() as folder:
         try:
             raw = _Manager.export(
                 copy.deepcopy(model),
@@ -238,17 +235,3 @@ def _strip(model: onnx.ModelProto) -> None:
                    *model.graph.input, *model.graph.output):  # fmt: skip
         del holder.metadata_props[:]
         holder.doc_string = ""
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's progress lines, and its graphs where it fails, which it prints and logs unasked."""
-    before = {name: logging.getLogger(name).level for name in _NOISY_LOGGERS}
-    for name in before:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said), torch.no_grad():
-            yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from toolchain.config.run import RunConfig, load_config, parse_config
 from toolchain.errors import UserError
 from toolchain.flow import training
 from toolchain.train.models import build
-from toolchain.train.own.network import bits_in_use, brings_quantizers, not_prunable
+from toolchain.train.own.network import bits_in_use, brings_quantizers, not_prunable, view_of
 from toolchain.train.own.record import demand_unchanged
 from toolchain.train.own.source import find_own, record
 from toolchain.train.shrink import structure_of
@@ -342,3 +343,12 @@ def test_a_file_that_has_changed_or_gone_is_noticed(file: Path, tmp_path: Path) 
     file.unlink()
     with pytest.raises(UserError, match="is gone"):
         demand_unchanged(tmp_path)
+
+
+def test_a_network_of_signals_that_is_no_classifier_is_told_its_output() -> None:
+    """Not why it takes no pictures, which is tried first; without classes its output may be anything."""
+    model = nn.Conv1d(1, 4, 5)
+    with pytest.raises(UserError, match=r"as a classifier: it gives a tensor of the shape \(2, 4, 60\); it is called"):
+        view_of(model, (1, 1, 64), 4, "net")
+    assert view_of(model, (1, 1, 64), None, "net") == (1, 64)
+    assert view_of(nn.Linear(64, 4), (1, 1, 64), None, "net") == (64,)

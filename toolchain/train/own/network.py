@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from brevitas.proxy.parameter_quant import WeightQuantProxyFromInjectorBase
@@ -23,7 +24,8 @@ from toolchain.train.own.source import find_own, make
 from toolchain.train.own.trace import call_behind, layer_graph
 from toolchain.train.statistics import Shape
 
-_CLOSE = 1e-4  # share of the largest output: means and sums may be taken in another order
+CLOSE = 1e-4
+"""Share of the largest output by which two may differ: means and sums may be taken in another order."""
 _BATCH = 2
 _UNTRACED = "fpgaflow_untraced"
 
@@ -56,32 +58,40 @@ def build_own(config: RunConfig, shape: Shape, classes: int) -> nn.Module:
 
 
 def plain_network(
-    model: nn.Module, shape: Shape, classes: int, reference: str, *, copies: bool = False
+    model: nn.Module, shape: Shape, classes: int | None, reference: str, *, copies: bool = False
 ) -> fx.GraphModule:
     """A float network as a graph of layers, in eval mode, that takes (N, *shape).
 
     Args:
         model: the user's; left alone.
         shape: of a sample.
-        classes: outputs that it has at least.
+        classes: outputs that it has at least; None for any, of maps too.
         reference: its name in an error.
         copies: as for `toolchain.train.own.trace.layer_graph`.
 
     Raises:
         UserError: it does not take such inputs, or cannot be built; names the layer.
     """
-    training = {layer: layer.training for layer in model.modules()}
-    try:
-        view = _view(model.eval(), shape, classes, reference)
+    with in_eval_mode(model):
+        view = view_of(model, shape, classes, reference)
         example = _example(view)
         plain = layer_graph(model, example, copies=copies)
         _demand_same(model, plain, example)
-    finally:
-        for layer, mode in training.items():
-            layer.training = mode
     demand_weights(plain, reference)
     _look_from(plain, view, shape)
     return plain
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put ``model`` into eval mode, and each of its layers back into its own."""
+    training = {layer: layer.training for layer in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer, mode in training.items():
+            layer.training = mode
 
 
 def demand_weights(network: nn.Module, name: str) -> None:
@@ -118,19 +128,30 @@ def bits_in_use(model: nn.Module) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def _view(model: nn.Module, shape: Shape, classes: int, reference: str) -> tuple[int, ...]:
-    """The axes of a sample that the network takes: all, without a height of one, or one axis of all values."""
+def view_of(model: nn.Module, shape: Shape, classes: int | None, reference: str) -> tuple[int, ...]:
+    """The axes of a sample that the network takes: all, without a height of one, or one axis of all values.
+
+    Raises:
+        UserError: it takes none of these, or does not put out at least ``classes`` features (None: anything).
+    """
     row = [(shape[0], shape[2])] if len(shape) == 3 and shape[1] == 1 else []
     views = list(dict.fromkeys([shape, *row, (math.prod(shape),)]))
-    problem = ""
+    raised, other = "", {}  # what the first view leads to, and the shapes of outputs that are no features
     for view in views:
         said, output = _attempt(model, view)
-        if output is not None and output.dim() == 2 and len(output) == _BATCH:
-            if output.shape[1] < classes:
-                what = f"{reference} has {output.shape[1]} outputs for {classes} classes"
-                raise UserError(what, hint="let it take the argument classes, or set it in [model.options]")
+        if output is None:
+            raised = raised or said
+        elif output.dim() != 2 or len(output) != _BATCH:
+            other[view] = tuple(output.shape)
+        elif classes is not None and output.shape[1] < classes:
+            what = f"{reference} has {output.shape[1]} outputs for {classes} classes"
+            raise UserError(what, hint="let it take the argument classes, or set it in [model.options]")
+        else:
             return view
-        problem = problem or said or f"gives a tensor of the shape {tuple(output.shape)}"  # type: ignore[union-attr]
+    found = next((view for view, output in other.items() if output[:1] == (_BATCH,)), None)
+    if classes is None and found is not None:
+        return found
+    problem = f"gives a tensor of the shape {next(iter(other.values()))}" if other else raised
     raise UserError(
         f"{reference} does not take inputs of the shape {shape} as a classifier: it {problem}",
         hint="it is called with (N, *shape), shape being an argument that it may take, and returns (N, classes)",
@@ -165,7 +186,7 @@ def _demand_same(model: nn.Module, plain: fx.GraphModule, example: Tensor) -> No
             raise UserError(f"'{name}' holds NaN or infinity", where=type(model).__name__, hint="train it again")
     with torch.no_grad():
         theirs, ours = model(example), plain(example)
-    if not (theirs - ours).abs().max() <= _CLOSE * theirs.abs().max().clamp_min(1e-6):
+    if not (theirs - ours).abs().max() <= CLOSE * theirs.abs().max().clamp_min(1e-6):
         raise UserError(
             "the traced network computes something else than the network does",
             where=f"forward of {type(model).__name__}",
@@ -211,7 +232,7 @@ def _example(view: tuple[int, ...]) -> Tensor:
 
 def _traced_if_possible(model: nn.Module, shape: Shape, classes: int, reference: str) -> nn.Module:
     """A graph of layers, whose channels can be followed; the network itself, marked, where it cannot be traced."""
-    view = _view(model, shape, classes, reference)
+    view = view_of(model, shape, classes, reference)
     example = _example(view)
     try:
         graph = layer_graph(model, example)

@@ -31,8 +31,8 @@ from toolchain.train.own.tracer import Shapes, trace, write_sizes
 from toolchain.train.own.twins import (
     CASTS,
     KEEPING,
-    OR_ITS_FILE,
-    READ_OF_FILES,
+    OR_QUANTIZE,
+    QUANTIZABLE,
     RESHAPING,
     NoTwinError,
     gated,
@@ -157,7 +157,7 @@ class _Rewriter:
         brevitas = type(layer).__module__.startswith("brevitas.nn")
         if not isinstance(layer, (*LAYERS, *OF_FILES) if self.copies else LAYERS) and not brevitas:
             kind = type(layer).__name__
-            hint = f"{hint_for(kind)}{OR_ITS_FILE if self.copies and kind == 'LayerNorm' else ''}"
+            hint = self._hint(hint_for(kind), more=kind.lower() in QUANTIZABLE)
             raise UserError(f"{with_article(kind)} cannot be built", where=where, hint=hint)
         if node not in self.shapes:
             raise UserError("it returns more than one tensor", where=where, hint="one tensor alone")
@@ -208,7 +208,7 @@ class _Rewriter:
         elif node.target in KEEPING or (node.target in CASTS and self.types[node] == torch.float32):
             self._replace(node, [], "")
         elif _label(node) == "sub" and len(node.all_input_nodes) == 1:
-            raise self._fault(node, "subtracts a constant", "put it into the bias of a layer", file=True)
+            raise self._fault(node, "subtracts a constant", "put it into the bias of a layer", more=True)
         elif node.target in RESHAPING or _adds_axes(node):
             self._reshape(node)
         elif node.target in ("expand", "expand_as") and self._repeats_a_position(node):
@@ -223,7 +223,7 @@ class _Rewriter:
             except NoTwinError as error:
                 label = _label(node)
                 what = f"'{label}' cannot be built: {error}"
-                raise self._fault(node, what, hint_for(label), file=label in READ_OF_FILES) from error
+                raise self._fault(node, what, hint_for(label), more=label in QUANTIZABLE) from error
             if layers is None:
                 raise self._unknown(node)
             where, before = self._place(node), self.shapes[node.all_input_nodes[0]]
@@ -248,7 +248,7 @@ class _Rewriter:
         try:
             layers = reshaped(self.shapes[source], self.shapes[node])
         except NoTwinError as error:
-            raise self._fault(node, f"'{_label(node)}' reshapes {error}", error.hint) from error
+            raise self._fault(node, f"'{_label(node)}' reshapes {error}", error.hint, more=True) from error
         if not isinstance(layer_of(self.module, node), nn.Flatten) or not layers:
             self._replace(node, layers, "flatten")
             return False
@@ -271,7 +271,7 @@ class _Rewriter:
             raise self._fault(node, "adds a multiple", "put the factor into the weights of a layer")
         if len(tensors) != 2 or _holds_parameter(tensors):
             hint = "put it into the bias of a layer; relu6(x + 3) / 6 is F.hardsigmoid(x)"
-            raise self._fault(node, "adds a constant", hint, file=True)
+            raise self._fault(node, "adds a constant", hint, more=True)
         first, second = (self.shapes.get(tensor) for tensor in tensors)
         if first != second:
             what = f"adds tensors of the shapes {first} and {second}"
@@ -282,7 +282,7 @@ class _Rewriter:
         values = (*node.args, *node.kwargs.values())
         tensors = [value for value in values if isinstance(value, fx.Node)]
         if len(tensors) != 2 or len(values) != 2 or _holds_parameter(tensors):
-            raise self._fault(node, "multiplies by a constant", "put it into the weights of a layer", file=True)
+            raise self._fault(node, "multiplies by a constant", "put it into the weights of a layer", more=True)
         first, second = (self.shapes.get(tensor, ()) for tensor in tensors)
         for source, gate in (tensors, tensors[::-1]):
             layer = gated(layer_of(self.module, gate)) if gate.all_input_nodes == [source] else None
@@ -322,13 +322,18 @@ class _Rewriter:
 
     def _unknown(self, node: fx.Node) -> UserError:
         label = _label(node)
-        return self._fault(node, f"'{label}' cannot be built", hint_for(label), file=label in READ_OF_FILES)
+        return self._fault(node, f"'{label}' cannot be built", hint_for(label), more=label in QUANTIZABLE)
 
-    def _fault(self, node: fx.Node, what: str, hint: str, *, file: bool = False) -> UserError:
-        """The error at ``node``; ``file`` tells that it is read where an ONNX file has it, which can be quantized."""
+    def _fault(self, node: fx.Node, what: str, hint: str, *, more: bool = False) -> UserError:
+        """The error at ``node``; ``more`` tells that `toolchain.train.ptq` may read it, see `_hint`."""
         if _label(node) in _SCALES and [n.op for n in node.all_input_nodes if n.op != "get_attr"] == ["placeholder"]:
             hint += ", or leave it out: pixels come over their largest value, numbers as data.normalize says"
-        return UserError(what, where=self._place(node), hint=f"{hint}{OR_ITS_FILE}" if file and self.copies else hint)
+            more = False
+        return UserError(what, where=self._place(node), hint=self._hint(hint, more=more))
+
+    def _hint(self, hint: str, *, more: bool) -> str:
+        """``hint``, and where ``more`` is read, if the network is to be trained here."""
+        return f"{hint}{OR_QUANTIZE}" if more and not self.copies else hint
 
     def _place(self, node: fx.Node) -> str:
         """What an error calls the place of a call."""

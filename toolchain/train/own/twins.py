@@ -178,12 +178,14 @@ _HINTS: dict[str, str] = {
         ("gru", "lstm", "rnn"), "export builds a QuantLSTM that was trained with Brevitas, or unrolled steps"
     ),
 }
-_READ_OF_FILES = """
-channel_shuffle chunk getitem interpolate layer_norm mean permute pixel_shuffle split sum transpose truediv view
+_QUANTIZABLE = """
+channel_shuffle channelshuffle chunk conv_transpose1d conv_transpose2d convtranspose1d convtranspose2d getitem
+interpolate layer_norm layernorm mean permute pixel_shuffle pixelshuffle reshape split sub sum transpose truediv
+upsample view
 """
-READ_OF_FILES = frozenset(_READ_OF_FILES.split())
-"""Calls that `toolchain.train.ptq.onnx_source` may read where an ONNX file has them, in norms of the channels say."""
-OR_ITS_FILE = "; or export it by torch.onnx and quantize that file, of which more is read"
+QUANTIZABLE = frozenset(_QUANTIZABLE.split())
+"""Calls and layers that `toolchain.train.ptq` may read, in norms of the channels or channel shuffles say."""
+OR_QUANTIZE = "; or train it elsewhere in float: 'fpgaflow quantize' reads more"
 KNOWN = (
     "Conv1d, Conv2d, Linear, BatchNorm, ReLU, ReLU6, LeakyReLU, PReLU, Hardtanh, smooth functions such as SiLU, "
     "max and average pools, Flatten, Dropout, zero pads, sums, products and torch.cat over channels, as layers or as "

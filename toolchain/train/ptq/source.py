@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,18 +15,28 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from toolchain.errors import UserError, unknown_name
+from toolchain.errors import UserError, first_line, unknown_name
+from toolchain.frontend.execute import execute_float
+from toolchain.frontend.onnx_file import load_onnx
 from toolchain.train import efficientnet
 from toolchain.train.checkpoints import read_tensors
 from toolchain.train.data import Dataset, input_map
 from toolchain.train.inputs import InputMap, PixelMap, read_map
 from toolchain.train.own.kinds import Norm
-from toolchain.train.own.network import demand_weights, has_quantizers, plain_network
+from toolchain.train.own.network import (
+    CLOSE,
+    demand_weights,
+    has_quantizers,
+    in_eval_mode,
+    plain_network,
+    view_of,
+)
 from toolchain.train.own.source import find_own, make
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.onnx_source import has_channels_last, read_float_onnx
 from toolchain.train.runs import load_run, saved_model
 from toolchain.train.statistics import Shape
+from toolchain.train.torch_onnx import export_float
 
 NAMED = ("efficientnet-lite0",)
 _NAMED_TENSORS = 3  # in a message
@@ -181,8 +192,35 @@ def _own(network: str | nn.Module, sample: Sample, weights: Path | None, options
         raise UserError(f"{name} has quantizers already", hint="train it: model.name in a run file")
     if weights is not None:
         _load_weights(model, weights)
-    plain = plain_network(model, sample.shape, sample.classes or 1, name, copies=True)
+    with in_eval_mode(model):
+        view = view_of(model, sample.shape, sample.classes, name)
+        try:
+            plain = plain_network(model, sample.shape, sample.classes, name, copies=True)
+        except UserError as refusal:
+            source = _by_its_file(model, view, sample, name)
+            if source is None:
+                raise
+            log.info("%s is quantized by its ONNX file, of which more is read: %s", name, refusal)
+            return source
     return Source(name, plain, sample.shape, _not_twice(plain, sample.pixels, name))
+
+
+def _by_its_file(model: nn.Module, view: Shape, sample: Sample, name: str) -> Source | None:
+    """``model``, in eval mode, as torch's exporter writes it, of which more is read than of its layers; None if not."""
+    example = torch.rand(1, *view, generator=torch.Generator().manual_seed(0))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.onnx"
+        try:
+            export_float(model, example, path)
+            source = _onnx(path, sample)
+            theirs = torch.from_numpy(execute_float(load_onnx(path, quantized=False), example.numpy()))
+        except Exception as error:  # noqa: BLE001 - the exporter may raise anything
+            log.info("%s has no ONNX file that can be quantized: %s", name, first_line(error))
+            return None
+    with torch.no_grad():
+        ours = model(example)
+    same = ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=0, atol=CLOSE * float(ours.abs().max()))
+    return source if same else None
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
