@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from toolchain.config.run import DataConfig, ModelConfig, RunConfig, parse_config
@@ -271,6 +272,25 @@ def test_a_start_from_a_run_that_was_killed_or_damaged_is_refused(
         train(_config(FIRST, data=f"npy:{folder / 'digits'}", start_from=str(start)), tmp_path / "run")
     assert str(caught.value) == message.format(folder=start)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("key", ["start_from", "teacher"])
+def test_a_run_does_not_go_on_with_another_network_than_it_began_with(key: str, folder: Path, tmp_path: Path) -> None:
+    class Stop(Callback):
+        def on_train_start(self, *_: object) -> None:
+            raise RuntimeError("stopped")
+
+    other = tmp_path / "other"
+    shutil.copytree(folder / "float", other)
+    config = _config(FIRST, data=f"npy:{folder / 'digits'}", **{key: str(other)})
+    for resume in (False, True):
+        with pytest.raises(RuntimeError, match="stopped"):
+            train(config, tmp_path / "run", resume=resume, callbacks=[Stop()])
+    saved = torch.load(other / "model.pt", weights_only=True)
+    saved["state_dict"]["fc.weight"][0, 0] += 1
+    torch.save(saved, other / "model.pt")
+    with pytest.raises(UserError, match=rf"^the network of train.{key} has changed since the run began \[.*run\]; put"):
+        train(config, tmp_path / "run", resume=True, callbacks=[Stop()])
 
 
 @pytest.mark.parametrize("key", ["start_from", "teacher"])

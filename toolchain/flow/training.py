@@ -192,6 +192,8 @@ def _prepare_folder(config: RunConfig, data: Dataset, out: Path, resume: bool, o
     """Make the folder and write the resolved run file; refuses to mix two runs."""
     files.remove_leftovers(out)
     run_file = out / "run.toml"
+    taken = {"start_from": config.train.start_from, "teacher": config.train.teacher}
+    others = {key: files.digest_file(Path(run) / "model.pt") for key, run in taken.items() if run is not None}
     replaced = True
     if overwrite and out.exists():
         demand_run(out)
@@ -199,7 +201,7 @@ def _prepare_folder(config: RunConfig, data: Dataset, out: Path, resume: bool, o
     elif resume and run_file.is_file():
         before = load_config(run_file)
         demand_resumable(before, config, out)
-        data_record.demand_unchanged(data, out)
+        data_record.demand_unchanged(data, others, out)
         replaced = before != config
         if replaced:
             demand_written(out)
@@ -214,7 +216,7 @@ def _prepare_folder(config: RunConfig, data: Dataset, out: Path, resume: bool, o
         files.write_text(run_file, dump_toml(config))  # first: without it no resume goes on
     if config.model.own:
         record(find_own(config.model.name), config.model.options).write(out)
-    data_record.note(data, out)
+    data_record.note(data, others, out)
 
 
 def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, qonnx_images: int) -> None:

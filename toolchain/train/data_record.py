@@ -1,9 +1,10 @@
-"""What a run notes of its data, and the tests that they are still what it was trained on."""
+"""What a run notes of its data and of the runs it takes networks from, and the tests that they are still the same."""
 
 from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ _FILE = Path("checkpoints") / "data.json"  # in a run's folder
 _HINT = "put the files back as they were, or train anew with --overwrite"
 
 
-def note(data: Dataset, folder: Path) -> None:
-    """Keep with the run in ``folder`` what it is trained on."""
-    facts = facts_of(data)
+def note(data: Dataset, others: Mapping[str, str], folder: Path) -> None:
+    """Keep with the run in ``folder`` what it is trained on, and the digests of ``others`` by their key."""
+    facts = facts_of(data) | {"runs": dict(others)}
     if facts != _noted(folder):
         files.write_text(folder / _FILE, json.dumps(facts) + "\n")
 
@@ -41,16 +42,21 @@ def demand_alike(data: Dataset, folder: Path) -> None:
         demand_same(whose, tuple(before[kind]), tuple(now[kind]), data.name, str(folder))
 
 
-def demand_unchanged(data: Dataset, folder: Path) -> None:
-    """Check that ``data`` are what the run in ``folder`` began with, sample by sample.
+def demand_unchanged(data: Dataset, others: Mapping[str, str], folder: Path) -> None:
+    """Check that ``data`` are what the run in ``folder`` began with, sample by sample, and so are ``others``.
 
     Raises:
         UserError: they are not.
     """
     demand_alike(data, folder)
-    if _noted(folder) not in (None, facts_of(data)):
+    before, now = _noted(folder) or {}, facts_of(data)
+    if any(before.get(key, now[key]) != now[key] for key in now):
         what = f"the samples of data set '{data.name}' have changed since the run began"
         raise UserError(what, where=str(folder), hint=_HINT)
+    for key, digest in before.get("runs", {}).items():
+        if others.get(key) != digest:
+            what = f"the network of train.{key} has changed since the run began"
+            raise UserError(what, where=str(folder), hint=_HINT)
 
 
 def facts_of(data: Dataset) -> dict[str, Any]:
@@ -72,7 +78,8 @@ def _noted(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {key: found[key] for key in ("shape", "classes", "names", "columns", "samples")}
+        known = {key: found[key] for key in ("shape", "classes", "names", "columns", "samples")}
+        return known | {"runs": dict(found["runs"])} if "runs" in found else known  # earlier versions noted none
     except (ValueError, LookupError, TypeError) as error:
         hint = "remove it if the data are as they were, or train anew with --overwrite"
         raise UserError(f"{path} is damaged", hint=hint) from error
