@@ -20,7 +20,7 @@ from toolchain.config.run import parse_config
 from toolchain.errors import VerificationError
 from toolchain.export import qonnx as export
 from toolchain.export.gate import check_equal, predict
-from toolchain.export.qonnx import export_qonnx, input_metadata, to_qonnx
+from toolchain.export.qonnx import OPSET, export_qonnx, input_metadata, to_qonnx
 from toolchain.train.inputs import PixelMap
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.models import build
@@ -82,6 +82,12 @@ def test_the_files_predictions_are_the_models(small: tuple[nn.Module, torch.Tens
     network, x, file = small
     with torch.no_grad():
         assert np.array_equal(predict(file, x.numpy(), batch=10).argmax(1), network(x).argmax(1).numpy())
+
+
+def test_constants_are_folded_by_the_version_of_onnx_not_by_that_of_the_quantizers(
+    small: tuple[nn.Module, torch.Tensor, ModelWrapper],
+) -> None:
+    assert [(entry.domain, entry.version) for entry in small[2].model.opset_import][0] == ("", OPSET)
 
 
 def test_two_exports_are_the_same_bytes_and_carry_nothing_of_the_run(tmp_path: Path) -> None:

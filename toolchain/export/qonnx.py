@@ -158,6 +158,7 @@ def to_qonnx(model: nn.Module, example: Tensor, metadata: Mapping[str, str]) -> 
             ) from error
     _name_nodes(raw)
     _part_repeats(raw)
+    _standard_first(raw)
     wrapped = cleanup_model(ModelWrapper(raw))
     for node in wrapped.graph.node:
         node.name = node.doc_string or node.name
@@ -204,6 +205,13 @@ def _part_repeats(model: onnx.ModelProto) -> None:
         nodes.append(node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def _standard_first(model: onnx.ModelProto) -> None:
+    """Import ONNX's own operations first: qonnx 1.0.0 folds constants by the first version, whosever that is."""
+    imports = sorted(model.opset_import, key=lambda entry: entry.domain != "")
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
 
 
 def _join_repeats(model: onnx.ModelProto) -> None:
