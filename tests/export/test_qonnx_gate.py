@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
+import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from toolchain.export.qonnx import OPSET, export_qonnx, input_metadata, to_qonnx
 from toolchain.train.inputs import PixelMap
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.models import build
+from toolchain.train.torch_onnx import quiet
 
 _BITS = dict(zip([*(f"conv{i}" for i in range(1, 7)), "fc"], (1, 2, 3, 4, 6, 8, 5), strict=True))
 
@@ -87,7 +91,18 @@ def test_the_files_predictions_are_the_models(small: tuple[nn.Module, torch.Tens
 def test_constants_are_folded_by_the_version_of_onnx_not_by_that_of_the_quantizers(
     small: tuple[nn.Module, torch.Tensor, ModelWrapper],
 ) -> None:
-    assert [(entry.domain, entry.version) for entry in small[2].model.opset_import][0] == ("", OPSET)
+    first = small[2].model.opset_import[0]
+    assert (first.domain, first.version) == ("", OPSET)
+
+
+def test_the_exporter_says_nothing_unasked(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    with quiet():
+        sys.stdout.write("step 1 of 3")
+        logging.getLogger("onnxscript").warning("nothing was folded")
+        warnings.warn("a type is deprecated", FutureWarning, stacklevel=1)
+    assert (capsys.readouterr().out, caplog.messages, recwarn.list) == ("", [], [])
 
 
 def test_two_exports_are_the_same_bytes_and_carry_nothing_of_the_run(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,12 +24,17 @@ def export_float(model: nn.Module, example: Tensor, path: Path) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the exporter's progress lines, and its graphs where it fails, which it prints and logs unasked."""
+    """Silence what the exporter prints, logs and warns itself of unasked, its graphs where it fails among it."""
     before = {name: logging.getLogger(name).level for name in _NOISY_LOGGERS}
     for name in before:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said), torch.no_grad():
+        with (
+            contextlib.redirect_stdout(io.StringIO()) as said,
+            contextlib.redirect_stderr(said),
+            warnings.catch_warnings(action="ignore", category=FutureWarning),
+            torch.no_grad(),
+        ):
             yield
     finally:
         for name, level in before.items():
