@@ -88,6 +88,7 @@ def test_an_export_reads_its_graph_at_most_once_and_builds_the_hardware_twice(
 
     counted(toolchain.flow.build, "load")
     counted(toolchain.flow.build, "read_record")
+    counted(toolchain.flow.build, "read_result")
     counted(toolchain.flow.build, "read_project")
     counted(toolchain.flow.streaming, "to_hardware")
     counted(toolchain.flow.streaming, "read_plan")
@@ -100,7 +101,8 @@ def test_an_export_reads_its_graph_at_most_once_and_builds_the_hardware_twice(
     assert run("report", "b")[0] == 0
     assert counts == {
         "toolchain.flow.build.load": 1,
-        "toolchain.flow.build.read_record": 3,  # model, build, simulation
+        "toolchain.flow.build.read_record": 2,  # model, build
+        "toolchain.flow.build.read_result": 1,
         "toolchain.flow.build.read_project": 1,
         "toolchain.flow.streaming.read_plan": 1,
         "toolchain.flow.streaming.to_hardware": 1,
