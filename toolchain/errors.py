@@ -40,12 +40,12 @@ class VerificationError(FlowError):
     exit_code = 3
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """A UserError for a misspelt ``name``, with the nearest known one as the hint."""
+def unknown_name(kind: str, name: str, known: Iterable[str], *, within: str = "") -> UserError:
+    """A UserError for a misspelt ``name``, told behind ``within``, with the nearest known one as the hint."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-    return UserError(f"unknown {kind} '{name}'", hint=hint)
+    hint = f"did you mean '{within}{near[0]}'?" if near else f"known: {', '.join(known)}"
+    return UserError(f"unknown {kind} '{within}{name}'", hint=hint)
 
 
 def some_names(names: Sequence[str]) -> str:

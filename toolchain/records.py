@@ -34,12 +34,13 @@ def parse_record(model: type[R], table: Mapping[str, Any], *, where: str) -> R:
         return model.model_validate(table)
     except ValidationError as error:
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a typo also leaves a key missing
-        key = ".".join(str(part) for part in first["loc"])
+        *tables, name = [*map(str, first["loc"])] or [""]
+        within = "".join(f"{part}." for part in tables)
         if first["type"] == "extra_forbidden":
-            wrong = unknown_name("key", key, _siblings(model, first["loc"]))
+            wrong = unknown_name("key", name, _siblings(model, tables), within=within)
             raise UserError(wrong.what, where=where, hint=wrong.hint) from error
         if first["type"] == "missing":
-            raise UserError(f"key '{key}' is missing", where=where) from error
+            raise UserError(f"key '{within}{name}' is missing", where=where) from error
         key = _written(table, first["loc"])
         tried = [e["msg"].removeprefix("Value error, ") for e in error.errors() if _written(table, e["loc"]) == key]
         message = ", or ".join([tried[0], *(other.removeprefix("Input ") for other in tried[1:])])
@@ -57,15 +58,14 @@ def _written(table: Mapping[str, Any], path: Sequence[int | str]) -> str:
     return ".".join(parts)
 
 
-def _siblings(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
-    """Dotted names of the keys that may stand where ``path`` ends."""
+def _siblings(model: type[BaseModel], tables: Sequence[str]) -> list[str]:
+    """The keys that may stand in the innermost of ``tables``."""
     at: type[BaseModel] | None = model
-    for part in path[:-1]:
-        field = at.model_fields.get(str(part)) if at is not None else None
+    for part in tables:
+        field = at.model_fields.get(part) if at is not None else None
         annotation = field.annotation if field is not None else None
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
         if models:
             at = models[0]
-    prefix = ".".join(str(part) for part in path[:-1])
-    return [f"{prefix}.{name}" if prefix else name for name in (at.model_fields if at is not None else ())]
+    return list(at.model_fields) if at is not None else []

@@ -41,6 +41,11 @@ def test_a_misspelt_key_of_one_layer_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_key_is_near_another_by_its_own_name_not_by_that_of_their_table(tmp_path: Path) -> None:
+    found = _error(tmp_path, '[[stage]]\nname = "first"\nfloat = true')
+    assert found.startswith("unknown key 'stage.0.float' [DIR/run.toml]; known: act_bits, data, dst, ")
+
+
 def test_a_misspelt_override_is_named_with_the_override(tmp_path: Path) -> None:
     assert _error(tmp_path, "", "train.epochz=5") == (
         "unknown key 'train.epochz' [DIR/run.toml with --set train.epochz=5]; did you mean 'train.epochs'?"
