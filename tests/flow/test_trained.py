@@ -34,6 +34,12 @@ def test_the_facts_of_a_run_are_known_until_the_network_is_trained_anew(tmp_path
         data="digits", methods=("lsq",), weight_bits=4, act_bits=4, weight_sparsity=sparsity
     )
 
+    written = run.file.read_bytes()
+    run.file.write_bytes(written + b"\x1a\x00")  # an empty field of protobuf's that ONNX has not: the same network
+    assert trained(lower(run.file, tmp_path / "other").model) is None
+    fpgaflow.train(SMALL, out=tmp_path / "run", resume=True)
+    assert run.file.read_bytes() == written and trained(model) is not None
+
     fpgaflow.train(SMALL, out=tmp_path / "run", settings=["train.seed=2"], overwrite=True)
     assert trained(model) is None
     (tmp_path / "run" / "model.onnx").unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from toolchain.train.niti.freeze import Shifts, freeze, frozen_top1
 from toolchain.train.niti.network import float_twin
 from toolchain.train.niti.numbers import MANTISSA_BITS, Block
 from toolchain.train.niti.trainer import IntegerClassifier
-from toolchain.train.runs import METRICS_FILE
+from toolchain.train.runs import METRICS_FILE, write_metrics
 from toolchain.train.stages import fit, quiet_lightning, trainer_of
 from toolchain.train.statistics import macs, parameters
 
@@ -90,7 +89,7 @@ def _write_results(module: IntegerClassifier, data: Dataset, config: RunConfig, 
         "stages": [{"name": "train", "epochs": config.train.epochs, "top1": module.top1}],
         "warnings": [],
     }
-    files.write_text(out / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
+    write_metrics(metrics, out)
 
 
 def _test_batches(module: IntegerClassifier) -> Iterator[tuple[Block, Tensor]]:

@@ -28,6 +28,7 @@ from toolchain.train.data_formats import Labels
 from toolchain.train.inputs import FeatureMap, InputMap, PixelMap
 from toolchain.train.ptq.quantize import Bits, quantize
 from toolchain.train.ptq.source import Source
+from toolchain.train.runs import write_metrics
 from toolchain.train.statistics import macs, parameters, weight_sparsity
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def quantize_to(out: Path, source: Source, images: Images, bits: Bits, memory: M
         "calibration_images": len(calibration),
     }
     files.write_bytes(out / "model.pt", _saved(network, bits))
-    files.write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write_metrics(metrics, out)
     return out
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
+from toolchain.files import digest_file
 from toolchain.train.chain import stages
-from toolchain.train.runs import saved_metrics
+from toolchain.train.runs import METRICS_FILE, MODEL_FILES, saved_metrics
 
 
 @contextmanager
@@ -41,11 +42,14 @@ def demand_resumable(before: RunConfig, now: RunConfig, out: Path) -> None:
 
 
 def is_finished(config: RunConfig, out: Path) -> bool:
-    """Whether ``out`` holds all files of the run ``config``, trained for all of its epochs."""
-    names = ("model.pt", "metrics.json") if config.train.float else ("model.onnx", "model.pt", "metrics.json")
-    if not all((out / name).is_file() for name in names):
+    """Whether ``out`` holds all files of the run ``config`` as it wrote them, trained for all of its epochs."""
+    models = MODEL_FILES[1:] if config.train.float else MODEL_FILES
+    if not all((out / name).is_file() for name in (*models, METRICS_FILE)):
         return False
-    return bool(saved_metrics(out)["epochs"] == sum(stage.config.train.epochs for stage in stages(config)))
+    metrics = saved_metrics(out)
+    if any(digest_file(out / name) != digest for name, digest in metrics.get("sha256", {}).items()):
+        return False
+    return bool(metrics["epochs"] == sum(stage.config.train.epochs for stage in stages(config)))
 
 
 def differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from toolchain.flow.records import ModelRecord
 from toolchain.report.data import Count, Share, Training
@@ -21,6 +22,7 @@ class Metrics(Training):
 
     float_top1: Share | None
     test_images: Count | None = None
+    sha256: Mapping[str, str] = Field(default_factory=dict)
 
     @property
     def training(self) -> Training:
@@ -31,11 +33,13 @@ class Metrics(Training):
 def trained(model: ModelRecord) -> Metrics | None:
     """The metrics of the run that made the file of ``model``.
 
-    None where another file has taken its place, which they may be of, and where they are missing or no run's.
+    None where another file has taken its place, or that of theirs, and where they are missing or no run's.
     """
     if not model.unchanged:
         return None
+    path = Path(model.file)
     try:
-        return Metrics.model_validate(json.loads(Path(model.file).with_name("metrics.json").read_bytes()))
+        found = Metrics.model_validate(json.loads(path.with_name("metrics.json").read_bytes()))
     except (OSError, ValueError):  # pydantic's error is a ValueError
         return None
+    return found if found.sha256.get(path.name, model.sha256) == model.sha256 else None

@@ -40,7 +40,7 @@ from toolchain.train.niti.network import build_integer
 from toolchain.train.own.network import bits_in_use, brings_quantizers, not_prunable
 from toolchain.train.own.record import demand_unchanged
 from toolchain.train.own.source import find_own, record
-from toolchain.train.runs import METRICS_FILE, load_run, read_run, saved_metrics
+from toolchain.train.runs import METRICS_FILE, load_run, read_run, saved_metrics, write_metrics
 from toolchain.train.stages import Given, Trained, foresee, is_first_process, run_stages
 from toolchain.train.statistics import macs, parameters, weight_sparsity
 from toolchain.train.structure import to_json
@@ -251,7 +251,7 @@ def _write_results(done: Trained, data: Dataset, config: RunConfig, out: Path, q
         "stages": done.history,
         "warnings": untuned(config),
     }
-    files.write_text(out / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
+    write_metrics(metrics, out)
 
 
 def methods_of(config: RunConfig) -> list[str]:

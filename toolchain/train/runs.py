@@ -1,4 +1,4 @@
-"""Readers of the files that a training run leaves in its folder."""
+"""The files that a training run leaves in its folder: what reads them, and the metrics, which tell of the others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from toolchain import files
 from toolchain.config.run import RunConfig
 from toolchain.errors import UserError
 from toolchain.train.chain import stages
@@ -20,6 +21,9 @@ from toolchain.train.structure import Edit, from_json
 
 METRICS_FILE = "metrics.json"
 """The last file that a run writes: what stands beside it is of as many epochs."""
+
+MODEL_FILES = ("model.onnx", "model.pt")
+"""The networks of a run, of which its metrics are: they hold the digests."""
 
 _KINDS = {"edits", "ptq", "shifts"}  # keys of model.pt of a training, a quantization, an integer training
 _RESUME = "the run has not finished; resume it"
@@ -82,6 +86,12 @@ def saved_metrics(out: Path) -> dict[str, Any]:
     if not isinstance(saved, dict) or not {"top1", "epochs"} <= saved.keys():
         raise UserError(f"no run wrote {path}", hint="remove it, and resume the run")
     return saved
+
+
+def write_metrics(metrics: dict[str, Any], out: Path) -> None:
+    """Write metrics.json into a run's folder, with the sha256 of the networks that are there."""
+    made = {name: files.digest_file(out / name) for name in MODEL_FILES if (out / name).is_file()}
+    files.write_text(out / METRICS_FILE, json.dumps(metrics | {"sha256": made}, indent=2) + "\n")
 
 
 def _of_run(out: Path) -> Path:
