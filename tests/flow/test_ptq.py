@@ -30,12 +30,12 @@ from toolchain.train.inputs import PixelMap
 from toolchain.train.models import build
 from toolchain.train.own.kinds import Abs, BlockShuffle, ChannelNorm, ChannelSlice, LinearUpsample, PositionSlice
 from toolchain.train.own.trace import layer_of
-from toolchain.train.ptq.graph import layer_graph, places
+from toolchain.train.ptq.graph import Values, layer_graph, places
 from toolchain.train.ptq.parts import Store
 from toolchain.train.ptq.quantize import Bits, quantize
 from toolchain.train.ptq.rounding import Moments, nearest, round_weights
 from toolchain.train.ptq.source import Source
-from toolchain.train.quantizers import Levels
+from toolchain.train.quantizers import Levels, least_squares_step
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")  # networks that have it are tested
 SHAPE = (3, 8, 8)
@@ -401,17 +401,39 @@ def test_a_batch_norm_behind_a_linear_layer_over_the_length_of_a_signal_stays(le
 
 
 def test_quantizers_stand_where_codes_are_read() -> None:
-    """Unsigned behind what is never negative, not behind pixels, a maximum of codes and the last layer.
+    """Not behind pixels, a maximum of codes and the last layer; a mean's are of the kind that it is of.
 
     In front of what moves values alone: hardware makes codes where a sum is.
     """
     pool, head = nn.Sequential(nn.AvgPool2d(2), nn.Flatten()), nn.Sequential(nn.Linear(12, 4), nn.Linear(4, 2))
-    for clamp, signed in ((nn.ReLU(), False), (nn.Hardtanh(0, 1), False), (nn.Hardtanh(-1, 1), True)):
+    for clamp, kind in (
+        (nn.ReLU(), Values.POSITIVE),
+        (nn.Hardtanh(0, 1), Values.POSITIVE),
+        (nn.SiLU(), Values.LEANING),
+        (nn.Hardtanh(-1, 1), Values.SIGNED),
+    ):
         model = nn.Sequential(nn.Conv2d(3, 3, 1), clamp, nn.MaxPool2d(2), pool, head)
         graph = layer_graph(model, torch.rand(2, *SHAPE))
-        found = {str(node.target): signed for node, signed in places(graph, pixels=True).items()}
-        assert found == {"1": signed, "3.0": signed, "4.0": True}
+        found = {str(node.target): kind for node, kind in places(graph, pixels=True, tables=False).items()}
+        assert found == {"1": kind, "3.0": kind, "4.0": Values.SIGNED}
         assert next(iter(places(graph, pixels=False))).op == "placeholder"
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("act", [nn.SiLU(), nn.GELU(), nn.ELU()])
+def test_a_zero_point_lets_the_codes_of_a_smooth_function_lie_closer(act: nn.Module, bits: int) -> None:
+    """It is even, and the error is below that of signed codes of as many bits."""
+    x = torch.linspace(-6.0, 6.0, 1000)
+    given, values = Bits(8, bits - (bits < 8), tables=False), act(x)
+    network = quantize(nn.Sequential(act, nn.Conv2d(1, 1, 1)).eval(), x.reshape(10, 1, 10, 10), given, pixels=True)
+    quantizer = network.get_submodule("0_codes").act_quant.fused_activation_quant_proxy.tensor_quant
+    found, step, zero_point, width = quantizer(values)
+    assert (float(width), float(zero_point) % 2) == (bits, 0) and 0 < float(zero_point) < 2 ** (bits - 1)
+    codes = found / step + zero_point
+    assert float(codes.min()) >= 0 and float(codes.max()) <= 2**bits - 1
+    signed = Levels.activation(bits, signed=True)
+    before = nearest(values, least_squares_step(values, signed, ()), signed)
+    assert float((found - values).square().sum()) < 0.5 * float((before - values).square().sum())
 
 
 def test_smooth_functions_read_codes_of_eight_bits_so_that_an_engine_runs_them(tmp_path: Path) -> None:

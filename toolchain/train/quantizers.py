@@ -26,7 +26,10 @@ ADAM_RATE = 0.1  # learning rate of steps over that of weights: Adam undoes LSQ'
 
 @dataclass(frozen=True)
 class Levels:
-    """The integer codes of a quantizer: ``low..high``, or only -1 and +1 when ``bipolar``."""
+    """The integer codes of a quantizer: ``low..high``, or only -1 and +1 when ``bipolar``.
+
+    Unsigned ones with some below zero are stored above ``zero_point``.
+    """
 
     bits: int
     signed: bool
@@ -55,6 +58,15 @@ class Levels:
             if signed
             else Levels(bits, False, 0, 2**bits - 1)
         )
+
+    def about(self, zero_point: int) -> Levels:
+        """As many unsigned codes, ``zero_point`` of them below zero."""
+        return Levels(self.bits, False, -zero_point, 2**self.bits - 1 - zero_point)
+
+    @property
+    def zero_point(self) -> int:
+        """The stored code that stands for zero."""
+        return 0 if self.signed else -self.low
 
     @property
     def narrow(self) -> bool:
@@ -170,6 +182,11 @@ class Quantizer(nn.Module):
     def shape(self) -> tuple[int, ...]:
         """The shape of the scale, () or (out, 1, ...), from the parameters, which shrink with the channels."""
         return tuple(next(self.parameters(recurse=False)).shape)
+
+    def shift(self, levels: Levels) -> None:
+        """Take codes about another zero point."""
+        self.levels = levels
+        self.register_buffer("zero", torch.full_like(self.zero, levels.zero_point))
 
     def set_step(self, step: Tensor) -> None:
         """Make ``step`` the scale; gradients are off."""
@@ -316,8 +333,11 @@ def least_squares_step(
     if levels.bipolar:
         return rows.abs().mean(1).clamp_min(SMALLEST_SCALE).reshape(shape)
     rows = sample(rows, _INIT_SAMPLES, torch.Generator().manual_seed(0))
-    rows = rows if levels.signed else rows.clamp_min(0)
-    largest = (rows.abs() if levels.signed else rows).amax(1).clamp_min(SMALLEST_SCALE)
+    rows = rows if levels.low < 0 else rows.clamp_min(0)
+    largest = (rows.abs() if levels.signed else rows).amax(1)
+    if levels.zero_point:
+        largest = torch.maximum(largest, rows.amin(1) * (levels.high / levels.low))
+    largest = largest.clamp_min(SMALLEST_SCALE)
     best_step = largest / levels.high
     best_error, wanted = torch.full_like(largest, torch.inf), seen(rows)
     for k in range(_INIT_STEPS):

@@ -128,6 +128,8 @@ MOVING = (*FLATTENS, *DROPOUTS, *MOVES, nn.Identity)
 """Layers that move values, behind which nothing quantizes: what they read holds codes."""
 KEEPING = (*POOLS, nn.ZeroPad2d, *MOVING)
 """Layers whose output holds values of their input."""
+LEANING = (nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.ELU, nn.SELU, nn.CELU)
+"""Smooth functions whose results reach much further above zero than below."""
 LAYERS = (*WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, nn.ZeroPad2d, nn.Identity)
 
 

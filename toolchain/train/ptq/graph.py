@@ -7,6 +7,7 @@ they read passes a quantizer first, unless it holds codes: pixels, or what a max
 from __future__ import annotations
 
 import operator
+from enum import Enum, auto
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,6 +18,7 @@ from toolchain.train.own.kinds import (
     AVERAGING,
     DROPOUTS,
     KEEPING,
+    LEANING,
     MOVING,
     ON_CODES,
     SMOOTH,
@@ -30,6 +32,14 @@ from toolchain.train.ptq.moves import put_before_moves
 from toolchain.train.shrink import over_length
 
 RELU = (nn.ReLU, nn.ReLU6)
+
+
+class Values(Enum):
+    """What a tensor holds, which tells the codes of its quantizer."""
+
+    POSITIVE = auto()  # codes from 0
+    LEANING = auto()  # further above zero than below: codes about a zero point of their own
+    SIGNED = auto()
 
 
 def layer_graph(model: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -69,8 +79,8 @@ def is_sum(node: fx.Node) -> bool:
     return node.op == "call_function" and node.target is operator.add
 
 
-def places(graph: fx.GraphModule, pixels: bool, tables: bool = True) -> dict[fx.Node, bool]:
-    """The nodes behind which a quantizer is needed, in order, and whether it is signed.
+def places(graph: fx.GraphModule, pixels: bool, tables: bool = True) -> dict[fx.Node, Values]:
+    """The nodes behind which a quantizer is needed, in order, and what it quantizes.
 
     Args:
         graph: from `layer_graph`.
@@ -79,25 +89,31 @@ def places(graph: fx.GraphModule, pixels: bool, tables: bool = True) -> dict[fx.
     """
     on_codes = (*ON_CODES, *SMOOTH) if tables else ON_CODES
     codes: set[fx.Node] = set()
-    positive: set[fx.Node] = set()
-    found: dict[fx.Node, bool] = {}
+    kinds: dict[fx.Node, Values] = {}
+    found: dict[fx.Node, Values] = {}
     for node in graph.graph.nodes:
         layer = layer_of(graph, node)
         if node.op == "placeholder" and not pixels:  # numbers, whatever reads them
-            found[node] = True
+            found[node] = Values.SIGNED
             codes.add(node)
         reads_codes = isinstance(layer, on_codes) or node.op == "call_function"
         for source in node.all_input_nodes if reads_codes else ():
             if source in codes:
                 continue
             moved, source = _moved(graph, source)
-            found[source] = source not in positive
+            found[source] = kinds[source]
             codes |= {source, *moved}
         if (node.op == "placeholder" and pixels) or (isinstance(layer, KEEPING) and input_of(node) in codes):
             codes.add(node)
         inherits = isinstance(layer, (*KEEPING, *AVERAGING, LinearUpsample)) or node.op == "call_function"
-        if is_positive(layer) or (inherits and all(source in positive for source in node.all_input_nodes)):
-            positive.add(node)
+        if is_positive(layer):
+            kinds[node] = Values.POSITIVE
+        elif isinstance(layer, LEANING):
+            kinds[node] = Values.LEANING
+        elif inherits:  # all that is positive is so; with what leans, it leans
+            kinds[node] = max((kinds[source] for source in node.all_input_nodes), key=lambda kind: kind.value)
+        else:
+            kinds[node] = Values.SIGNED
     order = {node: index for index, node in enumerate(graph.graph.nodes)}
     return dict(sorted(found.items(), key=lambda item: order[item[0]]))
 

@@ -25,10 +25,10 @@ from toolchain.train.own.kinds import AVERAGING, SMOOTH, Weighted
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import call_behind, layer_of
 from toolchain.train.ptq.factors import codes_into, mean_step, quantized_layer, regular_steps, shorten_factors
-from toolchain.train.ptq.graph import RELU, combined, input_of, is_sum, layer_graph, places
+from toolchain.train.ptq.graph import RELU, Values, combined, input_of, is_sum, layer_graph, places
 from toolchain.train.ptq.parts import Parts, Store
 from toolchain.train.ptq.rounding import Moments, nearest, round_weights
-from toolchain.train.quantizers import LearnedStep, least_squares_step, sample
+from toolchain.train.quantizers import LearnedStep, Levels, least_squares_step, sample
 
 _MAX_BITS = 8
 _BATCH = 8  # images at a time: the patches of a convolution are its input times the kernel's area
@@ -41,7 +41,9 @@ _ROOM = 1 << 30  # bytes of the layers' outputs for all images that are kept in 
 
 @dataclass(frozen=True)
 class Bits:
-    """Bits of the weights and activations; a signed activation gets one more, its sign, up to eight.
+    """Bits of the weights and activations; one with values below zero gets one more, up to eight.
+
+    The codes of what reaches further above zero than below, as SiLU's results do, have a zero point.
 
     Args:
         weights, acts: of the whole network.
@@ -74,9 +76,9 @@ class Bits:
         if self.factors is not None and not 8 <= self.factors <= 24:
             raise UserError(f"{self.factors} bits for factors", hint="give 8 to 24")
 
-    def act(self, name: str, *, signed: bool) -> int:
-        """Return the bits of the quantizer ``name``."""
-        return self.layers.get(name, min(self.acts + signed, _MAX_BITS))
+    def act(self, name: str, *, negative: bool) -> int:
+        """Return the bits of the quantizer ``name``; ``negative``: of values below zero too."""
+        return self.layers.get(name, min(self.acts + negative, _MAX_BITS))
 
 
 def quantize(
@@ -116,7 +118,7 @@ def with_quantizers(plain: fx.GraphModule, bits: Bits, *, pixels: bool) -> fx.Gr
 
     A ReLU takes in the quantizer behind it; other quantizers are layers of their own, named after what they quantize.
     """
-    signs = {node.name: signed for node, signed in places(plain, pixels, bits.tables).items()}
+    kinds = {node.name: kind for node, kind in places(plain, pixels, bits.tables).items()}
     network = copy.deepcopy(plain)
     names = set()
     for node in list(network.graph.nodes):
@@ -127,11 +129,14 @@ def with_quantizers(plain: fx.GraphModule, bits: Bits, *, pixels: bool) -> fx.Gr
             granularity: Granularity = "channel" if bits.per_channel else "tensor"
             weight_quant = Lsq().weight_quantizer(width, scale="float", granularity=granularity)
             network.set_submodule(name, _quantized(layer, weight_quant))
-        if isinstance(layer, RELU) and node.name in signs:
+        if isinstance(layer, RELU) and node.name in kinds:
             names.add(name)
-            network.set_submodule(name, Lsq().relu(bits.act(name, signed=False), scale="float"))
-        elif node.name in signs:
-            names.add(_insert_quantizer(network, node, signs[node.name], bits))
+            network.set_submodule(name, Lsq().relu(bits.act(name, negative=False), scale="float"))
+        elif node.name in kinds:
+            kind = kinds[node.name]
+            if kind is Values.LEANING and bits.factors is not None:  # a zero point is no short term
+                kind = Values.SIGNED
+            names.add(_insert_quantizer(network, node, kind, bits))
     for name in bits.layers:
         if name not in names:
             raise unknown_name("layer", name, names)
@@ -140,7 +145,7 @@ def with_quantizers(plain: fx.GraphModule, bits: Bits, *, pixels: bool) -> fx.Gr
     return network.eval()
 
 
-def _insert_quantizer(network: fx.GraphModule, node: fx.Node, signed: bool, bits: Bits) -> str:
+def _insert_quantizer(network: fx.GraphModule, node: fx.Node, kind: Values, bits: Bits) -> str:
     """Put a quantizer behind ``node``; returns its name."""
     taken = Names((name for name, _ in network.named_modules()), first=2)
     name = taken.fresh(f"{node.target if node.op == 'call_module' else node.name}_codes")
@@ -149,8 +154,8 @@ def _insert_quantizer(network: fx.GraphModule, node: fx.Node, signed: bool, bits
     elif _curve_of(network, node) is not None:
         width = bits.layers.get(name, _MAX_BITS)  # a table's input costs little: its results have the bits
     else:
-        width = bits.act(name, signed=signed)
-    act_quant = Lsq().act_quantizer(width, signed=signed, scale="float")
+        width = bits.act(name, negative=kind is not Values.POSITIVE)
+    act_quant = Lsq().act_quantizer(width, signed=kind is Values.SIGNED, scale="float")
     network.add_submodule(name, qnn.QuantIdentity(act_quant=act_quant))
     call_behind(network, node, name, list(node.users))
     return name
@@ -290,7 +295,10 @@ def _fit_step(
     generator = torch.Generator().manual_seed(0)
     each = -(-_STEP_SAMPLES // len(own))
     values = torch.cat([sample(before(part).flatten(), each, generator) for part in own])
-    step = float(least_squares_step(values[:_STEP_SAMPLES], quantizer.levels, (), seen))
+    values = values[:_STEP_SAMPLES]
+    if not quantizer.levels.signed:
+        quantizer.shift(_about_zero(values, quantizer.levels))
+    step = float(least_squares_step(values, quantizer.levels, (), seen))
     if isinstance(before, nn.ReLU6):
         step = min(step, _RELU6_MAX / quantizer.levels.high)
     choices = allowed(step)
@@ -300,6 +308,23 @@ def _fit_step(
     quantizer.step.fill_(step)
     quantizer.ready.fill_(True)
     return float(quantizer.step)
+
+
+def _about_zero(values: Tensor, levels: Levels) -> Levels:
+    """The unsigned ``levels`` about the zero point that suits ``values`` best: 0 where none is negative.
+
+    It is even, at most half of the codes: an engine has the means of such codes alone without a rounding of its own.
+    """
+    least = float(values.min())
+    if least >= 0:
+        return levels
+    tried: dict[int, float] = {}
+    step = float(values.max() - least) / 2**levels.bits
+    while (zero_point := min(2 * math.ceil(-least / step / 2), 2 ** (levels.bits - 1))) not in tried:
+        shifted = levels.about(zero_point)
+        step = float(least_squares_step(values, shifted, ()))
+        tried[zero_point] = float((values - nearest(values, torch.tensor(step), shifted)).square().sum())
+    return levels.about(min(tried, key=tried.__getitem__))
 
 
 def _plain(added_to: float | None) -> Callable[[float], Sequence[float]]:
