@@ -101,7 +101,8 @@ def places(graph: fx.GraphModule, pixels: bool, tables: bool = True) -> dict[fx.
             if source in codes:
                 continue
             moved, source = _moved(graph, source)
-            found[source] = kinds[source]
+            kind = kinds[source]
+            found[source] = Values.SIGNED if kind is Values.LEANING and _is_factor(graph, source) else kind
             codes |= {source, *moved}
         if (node.op == "placeholder" and pixels) or (isinstance(layer, KEEPING) and input_of(node) in codes):
             codes.add(node)
@@ -116,6 +117,14 @@ def places(graph: fx.GraphModule, pixels: bool, tables: bool = True) -> dict[fx.
             kinds[node] = Values.SIGNED
     order = {node: index for index, node in enumerate(graph.graph.nodes)}
     return dict(sorted(found.items(), key=lambda item: order[item[0]]))
+
+
+def _is_factor(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Return whether a product reads ``node``, whose zero point would be taken away by a unit of its own."""
+    return any(
+        user.target is operator.mul or (isinstance(layer_of(graph, user), KEEPING) and _is_factor(graph, user))
+        for user in node.users
+    )
 
 
 def _moved(graph: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], fx.Node]:

@@ -133,10 +133,7 @@ def with_quantizers(plain: fx.GraphModule, bits: Bits, *, pixels: bool) -> fx.Gr
             names.add(name)
             network.set_submodule(name, Lsq().relu(bits.act(name, negative=False), scale="float"))
         elif node.name in kinds:
-            kind = kinds[node.name]
-            if kind is Values.LEANING and bits.factors is not None:  # a zero point is no short term
-                kind = Values.SIGNED
-            names.add(_insert_quantizer(network, node, kind, bits))
+            names.add(_insert_quantizer(network, node, kinds[node.name], bits))
     for name in bits.layers:
         if name not in names:
             raise unknown_name("layer", name, names)
@@ -296,35 +293,42 @@ def _fit_step(
     each = -(-_STEP_SAMPLES // len(own))
     values = torch.cat([sample(before(part).flatten(), each, generator) for part in own])
     values = values[:_STEP_SAMPLES]
-    if not quantizer.levels.signed:
-        quantizer.shift(_about_zero(values, quantizer.levels))
-    step = float(least_squares_step(values, quantizer.levels, (), seen))
+    levels = quantizer.levels if quantizer.levels.signed else _about_zero(values, quantizer.levels)
+    step = float(least_squares_step(values, levels, (), seen))
     if isinstance(before, nn.ReLU6):
-        step = min(step, _RELU6_MAX / quantizer.levels.high)
-    choices = allowed(step)
-    rounded = (nearest(values, torch.tensor(s), quantizer.levels) for s in choices)
+        step = min(step, _RELU6_MAX / levels.high)
+    choices = [(s, _shifted(levels, levels.zero_point * step / s)) for s in allowed(step)]
+    rounded = (nearest(values, torch.tensor(s), shifted) for s, shifted in choices)
     errors = [float((seen(values) - seen(codes)).square().sum()) for codes in rounded]
-    step = choices[errors.index(min(errors))]
+    step, levels = choices[errors.index(min(errors))]
+    if levels != quantizer.levels:
+        quantizer.shift(levels)
     quantizer.step.fill_(step)
     quantizer.ready.fill_(True)
     return float(quantizer.step)
 
 
 def _about_zero(values: Tensor, levels: Levels) -> Levels:
-    """The unsigned ``levels`` about the zero point that suits ``values`` best: 0 where none is negative.
-
-    It is even, at most half of the codes: an engine has the means of such codes alone without a rounding of its own.
-    """
+    """The unsigned ``levels`` about the zero point that suits ``values`` best: 0 where none is negative."""
     least = float(values.min())
     if least >= 0:
         return levels
-    tried: dict[int, float] = {}
+    tried: dict[Levels, float] = {}
     step = float(values.max() - least) / 2**levels.bits
-    while (zero_point := min(2 * math.ceil(-least / step / 2), 2 ** (levels.bits - 1))) not in tried:
-        shifted = levels.about(zero_point)
+    while (shifted := _shifted(levels, 2 * math.ceil(-least / step / 2))) not in tried:
         step = float(least_squares_step(values, shifted, ()))
-        tried[zero_point] = float((values - nearest(values, torch.tensor(step), shifted)).square().sum())
-    return levels.about(min(tried, key=tried.__getitem__))
+        tried[shifted] = float((values - nearest(values, torch.tensor(step), shifted)).square().sum())
+    return min(tried, key=tried.__getitem__)
+
+
+def _shifted(levels: Levels, zero_point: float) -> Levels:
+    """Unsigned ``levels`` about the next even zero point, at most half of the codes; signed ones as they are.
+
+    An engine has the means of codes with even ones alone without a rounding of its own.
+    """
+    if levels.signed:
+        return levels
+    return levels.about(min(2 * math.floor(zero_point / 2 + 0.5), 2 ** (levels.bits - 1) // 2 * 2))
 
 
 def _plain(added_to: float | None) -> Callable[[float], Sequence[float]]:
