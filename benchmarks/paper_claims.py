@@ -215,7 +215,7 @@ PRUNERS = (
     Tested(
         "Transport", "one plan can divide the budget over the layers", "{f:.2f} %, shares a layer {g:.2f} %",
         lambda v: v.f >= v.g - 0.5, {"f": _pruned("transport, one plan"), "g": _pruned("transport")},
-        "one seed; the one plan leaves the last layers 20 channels, shares a layer leave 30",
+        "one seed; the one plan leaves the last block 12 channels, shares a layer leave 25",
     ),
     Tested(
         "HFP", "rates of multiplications and of parameters are both reached (2 %)",

@@ -29,6 +29,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "niti_export": training_tables.niti_export,
     "quantization": training_tables.quantization,
     "soft_quantization": training_tables.soft_quantization,
+    "soft_from_float": training_tables.soft_from_float,
     "from_float": training_tables.from_float,
     "bit_targets": training_tables.bit_targets,
     "fqconv": training_tables.fqconv,

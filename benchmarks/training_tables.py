@@ -180,6 +180,24 @@ def soft_quantization() -> str:
     ))  # fmt: skip
 
 
+SOFT = {
+    "lsq": "LSQ", "brevitas": "Brevitas' own", "symog": "SYMOG", "symog, drawn early": "drawn early",
+    "symog, drawn less": "drawn less", "symog, taught by the parent": "SYMOG, a teacher", "sgm": "SGM",
+}  # fmt: skip
+
+
+def soft_from_float() -> str:
+    """Two-bit weights beside float activations, from trained float networks, and the points lost."""
+    found: dict[tuple[str, int], dict[str, list[Row]]] = {}
+    for row in CLAIMS.rows():
+        if row["bits"] == f"W2A{FLOAT_BITS}" and row["method"] in SOFT:
+            found.setdefault((_float_of(row), row["epochs"]), {}).setdefault(row["method"], []).append(row)
+    return table(("top-1 %, W2A32, in float", "epochs", *SOFT.values()), (
+        (about, str(epochs), *(_top1_and_lost(of.get(method, [])) for method in SOFT))
+        for (about, epochs), of in sorted(found.items(), reverse=True)
+    ))  # fmt: skip
+
+
 FROM_FLOAT = {
     "lsq": "LSQ", "lsq, taught": "LSQ, a teacher", "lsq, wide ends, taught": "and 8 bits at the ends", "qil": "QIL",
     "fqconv": "FQ-Conv",
@@ -196,11 +214,8 @@ def from_float() -> str:
     found = _from_float()
     ordered = sorted({of[:-1] for of in found}, key=lambda of: (of[0], of[2], of[1]), reverse=True)
 
-    def top1(rows: list[Row]) -> str | None:
-        return f"{_with_error([row['top1'] for row in rows])} ({-_lost(rows):+.2f})" if rows else None
-
     return table(("top-1 %, in float", "bits", "epochs", *FROM_FLOAT.values()), (
-        (about, bits, str(epochs), *(top1(found.get((about, bits, epochs, of), [])) for of in FROM_FLOAT))
+        (about, bits, str(epochs), *(_top1_and_lost(found.get((about, bits, epochs, of), [])) for of in FROM_FLOAT))
         for about, bits, epochs in ordered
     ))  # fmt: skip
 
@@ -234,6 +249,10 @@ def _from_float() -> dict[tuple[str, str, int, str], list[Row]]:
     return found
 
 
+def _top1_and_lost(rows: Sequence[Row]) -> str | None:
+    return f"{_with_error([row['top1'] for row in rows])} ({-_lost(rows):+.2f})" if rows else None
+
+
 def _lost(rows: Sequence[Row]) -> float:
     """Points below the float network, the mean over seeds."""
     return mean(100 * (row["float_top1"] - row["top1"]) for row in rows)
@@ -249,18 +268,19 @@ def pruned_from_float() -> str:
     """ResNet-8 pruned from long float trainings, tuned, and quantized: accuracy stage by stage, and the board.
 
     Accuracies are means over the seeds with their standard errors, the rest is of the first seed. Only the longest
-    schedule of a method and a budget is shown.
+    schedule of a method and a budget is shown, from each float network.
     """
-    longest: dict[tuple[str, str], list[Row]] = {}
-    for row in CLAIMS.rows():
-        if (row["part"], row["model"]) == ("prune", "resnet8") and "top1" in row:
-            rows = longest.setdefault((row["method"], row["budget"]), [])
-            if not rows or row["epochs"] > rows[0]["epochs"]:
-                rows[:] = [row]
-            elif (row["epochs"], row["parent"]) == (rows[0]["epochs"], rows[0]["parent"]):
-                rows.append(row)
+    found = [r for r in CLAIMS.rows() if (r["part"], r["model"]) == ("prune", "resnet8") and "top1" in r]
+    longest: dict[tuple[str, str], int] = {}
+    for row in found:
+        of = row["method"], row["budget"]
+        longest[of] = max(row["epochs"], longest.get(of, 0))
+    seeds: dict[tuple[str, str, str], list[Row]] = {}
+    for row in found:
+        if row["epochs"] == longest[row["method"], row["budget"]]:
+            seeds.setdefault((row["method"], row["budget"], row["parent"]), []).append(row)
     lines = []
-    for rows in sorted(longest.values(), key=_rank, reverse=True):
+    for rows in sorted(seeds.values(), key=_rank, reverse=True):
         first = min(rows, key=lambda row: row["seed"])
         top1 = [_with_error([_stages(row)[name]["top1"] for row in rows]) for name in ("prune", "tune", "last")]
         board = [f"{with_shell(first)[key]:,.0f}" for key in ("fps", *COSTS)] if "fps" in first else [None] * 4
