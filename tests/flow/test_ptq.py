@@ -419,8 +419,25 @@ def test_quantizers_stand_where_codes_are_read() -> None:
         assert next(iter(places(graph, pixels=False))).op == "placeholder"
 
 
+def test_what_a_product_reads_stays_signed_and_the_product_itself_leans() -> None:
+    """A unit of its own would take a factor's zero point away."""
+    graph = layer_graph(_smooth_head(), torch.rand(2, *SHAPE))
+    found = {node.name: kind for node, kind in places(graph, pixels=True, tables=False).items()}
+    leaning = dict.fromkeys(("act", "add", "mul", "act_1"), Values.LEANING)
+    assert found == leaning | {"pool_2": Values.SIGNED}
+
+
+def test_a_smooth_function_of_one_value_below_zero_has_a_code_for_it() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.SiLU(), nn.Conv2d(1, 1, 1)).eval()
+    for constant, value in ((model[0].weight, 0.0), (model[0].bias, -1.0)):
+        nn.init.constant_(constant, value)  # type: ignore[arg-type]
+    network = quantize(model, torch.rand(4, 1, 2, 2), Bits(8, 8, tables=False), pixels=True)
+    found = network.get_submodule("1_codes")(torch.tensor([-0.26894143]))
+    assert torch.allclose(found, torch.tensor([-0.26894143]), rtol=1 / 128)  # half a step of 128 codes
+
+
 @pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("act", [nn.SiLU(), nn.GELU(), nn.ELU()])
+@pytest.mark.parametrize("act", [nn.SiLU(), nn.GELU(), nn.Mish(), nn.Hardswish(), nn.ELU()])
 def test_a_zero_point_lets_the_codes_of_a_smooth_function_lie_closer(act: nn.Module, bits: int) -> None:
     """It is even, and the error is below that of signed codes of as many bits."""
     x = torch.linspace(-6.0, 6.0, 1000)

@@ -314,7 +314,7 @@ def _about_zero(values: Tensor, levels: Levels) -> Levels:
     if least >= 0:
         return levels
     tried: dict[Levels, float] = {}
-    step = float(values.max() - least) / 2**levels.bits
+    step = max(float(values.max()) - least, -least) / 2**levels.bits  # above 0 where all values are one
     while (shifted := _shifted(levels, 2 * math.ceil(-least / step / 2))) not in tried:
         step = float(least_squares_step(values, shifted, ()))
         tried[shifted] = float((values - nearest(values, torch.tensor(step), shifted)).square().sum())
