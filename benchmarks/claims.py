@@ -95,6 +95,7 @@ def quantized(seed: int, epochs: int, parent: Path, teacher: Path | None = None)
     early = {"strength": 0.115, "growth": 4.0}  # the same draw in all, more of it in the first half
     yield claim("symog", 2, FLOAT_BITS, "symog, drawn early", symog=early)
     yield claim("symog", 2, FLOAT_BITS, "symog, drawn less", symog={"strength": 3e-3})
+    yield claim("lsq", 2, FLOAT_BITS, "lsq, steps of powers of two", scale="pot")  # symog's levels, not its draw
     yield claim("fqconv", 2, 4, "fqconv, ternary weights")
     for offset in ("kept", "faded"):
         bare = {"name": "bare", "epochs": epochs, "remove_batch_norm": True}

@@ -72,6 +72,61 @@ def test_an_example_is_trained_pruned_quantized_and_exported_without_a_mismatch(
     assert report.verification.qonnx_unexplained == 0
 
 
+SHUFFLES = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def block(inputs, outputs, groups=1, kind=nn.ReLU):
+    conv = nn.Conv2d(inputs, outputs, 1 if groups == 1 else 3, padding=int(groups > 1), groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), kind())
+
+
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.stem, self.up, self.fc = block(12, 8, kind=nn.SiLU), nn.Conv2d(8, 16, 1), nn.Linear(12, classes)
+        self.unit = nn.Sequential(block(4, 8), block(8, 8, groups=8), block(8, 4))
+        self.down, self.last = block(8, 8), block(20, 12)
+
+    def forward(self, x):
+        x = self.stem(torch.cat([x[..., i::2, j::2] for j in (0, 1) for i in (0, 1)], 1))
+        one, two = x.chunk(2, dim=1)
+        y = torch.cat([one, self.unit(two)], 1)
+        n, c, h, w = y.shape
+        y = y.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        small = self.down(F.max_pool2d(y, 2))
+        y = torch.cat([y, F.interpolate(small, size=y.shape[2:], mode="bilinear")], 1)
+        fine = F.relu(F.pixel_shuffle(self.up(small), 2))
+        return self.fc(self.last(torch.cat([y, fine], 1)).mean((2, 3)))
+"""
+
+
+@pytest.mark.needs_gxx
+def test_a_network_that_cuts_shuffles_and_enlarges_is_trained_pruned_and_exported_without_a_mismatch(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "net.py").write_text(SHUFFLES)
+    float_stage = {"quantized": False, "epochs": 2}
+    table = {
+        "name": "shuffles", "data": {"name": _data(tmp_path / "data", (3, 8, 8))}, "model": {"name": "net.py:Net"},
+        "train": {"batch_size": 16, "lr": 1e-2, "accelerator": "cpu"}, "quant": {"weight_bits": 4, "act_bits": 5},
+        "stage": [
+            {"name": "float", **float_stage}, {"name": "cut", **float_stage, "magnitude": {"macs": 0.95}},
+            {"name": "last", "epochs": 2},
+        ],
+    }  # fmt: skip
+    run = train(parse_config(table, where="", base=tmp_path), tmp_path / "run")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["top1"] > 0.8 and metrics["qonnx_top1"] == metrics["top1"]
+    report = export(
+        run / "model.onnx", tmp_path / "build", Search(), Check(data=table["data"]["name"], qonnx_images=16)
+    )  # type: ignore[index]
+    assert (report.verification.images, report.verification.csim_mismatches) == (48, 0)
+    assert (report.verification.vector_mismatches, report.verification.qonnx_unexplained) == (0, 0)
+
+
 @pytest.mark.parametrize("method", ["qil", "fqconv", "symog", "brevitas"])
 def test_every_quantizer_trains_an_own_network_through_the_gate(method: str, tmp_path: Path) -> None:
     small = ["stage.1.transport.macs=0.6", "model.options.channels=8", "stage.0.epochs=1", "stage.2.epochs=1"]

@@ -17,6 +17,7 @@ from toolchain.config.run import parse_config
 from toolchain.errors import UserError
 from toolchain.train.methods.gates import Gates
 from toolchain.train.models import build
+from toolchain.train.own.trace import layer_graph
 from toolchain.train.shrink import normalized_layers, remove_channels, structure_of
 from toolchain.train.statistics import macs, parameters
 from toolchain.train.structure import mask_weight
@@ -209,6 +210,36 @@ def test_a_tensor_that_is_concatenated_with_itself_counts_twice() -> None:
     assert {group.name: group.size for group in structure.free} == {"neck": 5}
     assert structure.macs(structure.counts) == macs(network, (1, 6, 6))
     assert structure.params(structure.counts) == parameters(network)
+
+
+def test_what_is_shuffled_or_cut_stays_and_a_norm_behind_is_no_gate_in_front() -> None:
+    class Shuffled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.inner, self.wide = nn.Conv2d(4, 6, 3), nn.Conv2d(3, 8, 1), nn.Conv2d(8, 12, 1)
+            self.shuffle, self.norm, self.last = nn.PixelShuffle(2), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.stem(torch.cat([x[:, :, ::2], x[:, :, 1::2]], 1))
+            x = self.inner(x[:, 3:])
+            return self.last(self.norm(self.shuffle(self.wide(x))))
+
+    example = torch.rand(2, 2, 12, 6)
+    graph = layer_graph(Shuffled(), example)
+    for shape in (None, (2, 12, 6)):
+        structure = structure_of(graph, shape)
+        assert {group.name: (group.size, group.gates) for group in structure.free} == {"inner": (8, ("inner",))}
+        assert {layer.name: structure.groups[str(layer.reads)].size for layer in structure.layers} == {
+            "stem": 4, "inner": 3, "wide": 8, "last": 3,
+        }  # fmt: skip
+    assert structure.macs(structure.counts) == macs(graph, (2, 12, 6))
+    gates = Gates(graph, structure)
+    gates.factors["inner"] = torch.tensor([1.0, 0, 1, 1, 0, 1, 1, 1])
+    with torch.no_grad():
+        masked = graph(example)
+        gates.remove()
+        remove_channels(graph, "inner", [0, 2, 3, 5, 6, 7])
+        assert torch.allclose(graph(example), masked, atol=1e-6)  # float sums in another order
 
 
 @pytest.mark.parametrize("join", [operator.add, operator.mul])

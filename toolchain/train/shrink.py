@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from toolchain.errors import UserError, first_line
-from toolchain.train.own.kinds import Convolution, Norm, Weighted
+from toolchain.train.own.kinds import REGROUPING, Convolution, Norm, Weighted, channels_behind
 from toolchain.train.statistics import Shape, pixels
 
 _PRODUCTS = (operator.mul, torch.mul)
@@ -31,9 +31,10 @@ class Group:
     Args:
         name: the first layer that writes them; "input" for the network's input.
         size: how many there are.
-        free: False for the input, the output, what grouped convolutions touch, what is concatenated, what a PReLU
-            with a slope a channel reads, and where a batch norm, a Sigmoid, a clamp or a linear layer over the length
-            of a signal makes something else of a zero than the gates do, and no product with a zero is taken of it.
+        free: False for the input, the output, what grouped convolutions touch, what is concatenated, shuffled or cut,
+            what a PReLU with a slope a channel reads, and where a batch norm, a Sigmoid, a clamp or a linear layer
+            over the length of a signal makes something else of a zero than the gates do, and no product with a zero
+            is taken of it.
         norms: batch norms on the way.
         gates: modules of which one stands behind each writer, such that a channel that is zero there is zero for every
             reader: the batch norm behind a layer, else the layer itself.
@@ -277,6 +278,10 @@ class _Trace:
                 self.pinned.add(space)
         if isinstance(module, nn.PReLU) and module.num_parameters > 1:
             self.pinned.add(space)
+        if isinstance(module, REGROUPING):
+            made = self._new(name, channels_behind(module, self.size[self._root(space)]))
+            self.pinned |= {space, made}
+            return made
         if moved and isinstance(module, Weighted):
             self.pinned.add(space)
         elif moved or _moves_zero(module):
@@ -297,6 +302,7 @@ class _Trace:
         if isinstance(module, nn.Linear):
             area = module.in_features // self.size[self._root(space)]
         else:
+            self.size[self._root(space)] = module.in_channels  # of an input that is cut or shuffled nothing else tells
             area = math.prod(module.kernel_size)
             if module.groups > 1 and not depthwise:
                 self.pinned |= {space, written}
@@ -405,7 +411,7 @@ def norm_behind(model: nn.Module, node: fx.Node) -> str | None:
         layer = model.get_submodule(str(node.target))
         if isinstance(layer, Norm):
             return str(node.target)
-        if isinstance(layer, Weighted):
+        if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Linear, *REGROUPING)):
             return None
     return None
 

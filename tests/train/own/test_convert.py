@@ -88,6 +88,15 @@ def _calls(graph: fx.GraphModule) -> list[str]:
         (lambda m, x: m.c(y * torch.sigmoid(m.b(y.mean((2, 3), keepdim=True)))
                           if (y := F.relu(m.a(x))) is not None else x),
          ["a", "relu+", "mean", "mean_codes+", "b", "b_codes-", "sigmoid", "sigmoid_codes+", "mul", "mul_codes+", "c"]),
+        # parts, shuffles and maxima keep their quantizer, and parts of one tensor put side by side need none
+        (lambda m, x: m.wide(torch.cat([x[:, :2], x[:, 2:], F.max_pool2d(x, 3, 1, 1)], 1)),
+         ["getitem", "getitem_2", "max_pool2d", "cat", "wide"]),
+        (lambda m, x: m.c(F.channel_shuffle(torch.cat([y[:, :2], m.b(y)[:, :2]], 1), 2)
+                          if (y := m.a(x)) is not None else x),
+         ["a", "cat-", "getitem", "b", "cat-", "getitem_2", "cat", "channel_shuffle", "c"]),
+        (lambda m, x: m.b(F.interpolate(F.relu(m.a(x)), scale_factor=2)), ["a", "relu+", "interpolate", "b"]),
+        (lambda m, x: m.b(F.interpolate(F.relu(m.a(x)), scale_factor=2, mode="bilinear")),
+         ["a", "relu+", "interpolate", "interpolate_codes+", "b"]),
         # dropout and flatten move codes
         (lambda m, x: m.fc(F.dropout(F.relu(m.a(x)).amax((2, 3)))), ["a", "relu+", "amax", "flatten", "dropout", "fc"]),
     ],

@@ -36,9 +36,17 @@ class Wrapped(nn.Module):
         self.offset = nn.Parameter(torch.rand(1, 4, 1, 1))
         self.slopes = nn.PReLU(4)
         self.one = nn.Unflatten(1, (12, 1, 1))
+        self.places = nn.Parameter(torch.tensor([0, 1]), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(self, x)
+
+
+def _shuffled(m: Wrapped, x: Tensor) -> Tensor:
+    """As ShuffleNet writes it."""
+    batch, channels, height, width = x.size()
+    x = x.view(batch, 2, channels // 2, height, width).transpose(1, 2).contiguous()
+    return x.view(batch, -1, height, width)
 
 
 class Outer(nn.Module):
@@ -94,6 +102,31 @@ def _layers(model: nn.Module, shape: tuple[int, ...]) -> list[str]:
         (ROW, lambda m, x: x.unsqueeze(-1).unsqueeze(-1).flatten(1), ["Unflatten", "Unflatten", "Flatten"]),
         (ROW, lambda m, x: m.one(x[:, :, None].flatten(1)), ["Unflatten", "Flatten", "Unflatten"]),
         (MAP, lambda m, x: x.mean((2, 3), keepdim=True).expand_as(x) * x, ["AdaptiveAvgPool2d", "mul"]),
+        (MAP, lambda m, x: x.chunk(2, 1)[1], ["ChannelSlice"]),
+        (MAP, lambda m, x: torch.split(x, [1, 3], dim=1)[1], ["ChannelSlice"]),
+        (MAP, lambda m, x: torch.cat([*torch.chunk(x, 4, 1)][:2], 1), ["ChannelSlice", "ChannelSlice", "cat"]),
+        (MAP, lambda m, x: torch.cat(list(x.tensor_split(2, dim=1))[::-1], 1), ["ChannelSlice", "ChannelSlice", "cat"]),
+        (MAP, lambda m, x: x[:, 1:, ::2, 1::2], ["ChannelSlice", "PositionSlice"]),
+        (MAP, lambda m, x: x[..., -3:-1], ["PositionSlice"]),
+        (MAP, lambda m, x: x[:, :, 3].narrow(1, 1, 2), ["PositionSlice", "Flatten", "ChannelSlice"]),
+        (SIGNAL, lambda m, x: x[:, :, -1], ["PositionSlice", "Flatten"]),
+        (MAP, _shuffled, ["ChannelShuffle"]),
+        (MAP, lambda m, x: x.unflatten(1, (2, 2)).swapaxes(1, 2).flatten(1, 2), ["ChannelShuffle"]),
+        (SIGNAL, lambda m, x: torch.flatten(x.reshape(-1, 2, 2, 12).permute(0, 2, 1, 3), 1, 2), ["ChannelShuffle"]),
+        (MAP, lambda m, x: F.channel_shuffle(x, 2), ["ChannelShuffle"]),
+        (MAP, lambda m, x: x.view(2, 4, 4, 2, 4, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 16, 4, 4), ["PixelUnshuffle"]),
+        (MAP, lambda m, x: x.view(2, 4, 4, 2, 4, 2).permute(0, 3, 5, 1, 2, 4).reshape(2, 16, 4, 4),
+         ["PixelUnshuffle", "ChannelShuffle"]),
+        (MAP, lambda m, x: x.view(2, 1, 2, 2, 8, 8).permute(0, 1, 4, 2, 5, 3).reshape(2, 1, 16, 16), ["PixelShuffle"]),
+        (MAP, lambda m, x: x.view(2, 2, 2, 1, 8, 8).permute(0, 3, 4, 1, 5, 2).reshape(2, 1, 16, 16).flatten(1),
+         ["PixelShuffle", "Flatten"]),
+        (MAP, lambda m, x: x.transpose(2, 3).transpose(2, 3).relu(), ["ReLU"]),
+        (MAP, lambda m, x: F.pixel_unshuffle(F.pixel_shuffle(x, 2), 2), ["PixelShuffle", "PixelUnshuffle"]),
+        (MAP, lambda m, x: F.interpolate(x, scale_factor=2), ["Upsample"]),
+        (MAP, lambda m, x: F.interpolate(x, (16, 24), mode="nearest-exact"), ["Upsample"]),
+        (MAP, lambda m, x: F.interpolate(F.max_pool2d(x, 2), size=x.shape[2:]), ["MaxPool2d", "Upsample"]),
+        (MAP, lambda m, x: F.interpolate(x, scale_factor=2, mode="bilinear"), ["LinearUpsample"]),
+        (SIGNAL, lambda m, x: F.interpolate(x, 36, mode="linear", align_corners=False), ["LinearUpsample"]),
         (MAP, lambda m, x: F.max_pool2d(x, 2), ["MaxPool2d"]),
         (MAP, lambda m, x: F.max_pool2d(x, 3, stride=2, padding=1), ["MaxPool2d"]),
         (SIGNAL, lambda m, x: F.max_pool1d(x, 3), ["MaxPool1d"]),
@@ -219,9 +252,16 @@ ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevi
          "multiplies tensors of the shapes (2, 4, 8, 8) and (2, 4, 1, 8)", "a map and a value a channel"),
         (lambda m, x: F.log_softmax(x, 1), "'log_softmax' cannot be built", "return the logits"),
         (lambda m, x: x.permute(0, 2, 3, 1), "'permute' cannot be built", ELSEWHERE),
-        (lambda m, x: x.chunk(2, 1)[0], "'getitem' cannot be built", ELSEWHERE),
-        (lambda m, x: x[:, ::2], "'getitem' cannot be built", ELSEWHERE),
-        (lambda m, x: F.interpolate(x, scale_factor=2), "'interpolate' cannot be built", ELSEWHERE),
+        (lambda m, x: x[:, ::2], "'getitem' cannot be built: it takes more than a part of the", "side by side"),
+        (lambda m, x: x[:, :, [0, 1, 4]], "it takes the elements [0, 1, 4] of axis 2", "positions in their order"),
+        (lambda m, x: x.flip(1).chunk(2, 1)[0], "'flip' cannot be built", KNOWN),
+        (lambda m, x: x[:1], "'getitem' cannot be built: it takes more than", "positions in their order"),
+        (lambda m, x: x[:, m.places], "'getitem' cannot be built [layer 'block', getitem]", ELSEWHERE),
+        (lambda m, x: F.interpolate(x, scale_factor=1.5), "an upsampling of (4, 8, 8) by (1.5, 1.5)", "whole factors"),
+        (lambda m, x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
+         "by (2.0, 2.0), mode='bilinear', align_corners=True [layer 'block', interpolate]", "without align_corners"),
+        (lambda m, x: F.interpolate(x, scale_factor=2, mode="bicubic", antialias=True),
+         "'interpolate' cannot be built: antialias=True", ELSEWHERE),
         (lambda m, x: F.conv_transpose2d(x, m.weight), "'conv_transpose2d' cannot be built", ELSEWHERE),
         (lambda m, x: x * F.relu6(x + 3) / 6, "adds a constant [layer 'block', add]", "is F.hardsigmoid(x)"),
         (lambda m, x: (x + m.conv(x)) / 2, "'truediv' cannot be built", "put the factor into the weights of a layer"),
@@ -249,14 +289,14 @@ ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevi
         (lambda m, x: m.normed(x), "its weight is parametrized", "remove_weight_norm"),
         (lambda m, x: m.same(m.conv(x)), "it shares its weight with layer 'block.conv'", "a weight of its own"),
         (lambda m, x: torch.cat([x, x], 2), "concatenates along axis 2", "dim=1"),
-        (lambda m, x: torch.cat(x.split(2, 1), 1), "'split' cannot be built [layer 'block', split]", ELSEWHERE),
-        (lambda m, x: torch.cat(torch.chunk(x, 2, 1), 1), "'chunk' cannot be built [layer 'block', chunk]", ELSEWHERE),
+        (lambda m, x: torch.cat(x.split(2, 1), 1), "concatenates parts that have no names [layer 'block', cat]",
+         "name them: a, b = x.chunk(2, 1)"),
         (lambda m, x: x.flatten(0, 1), "'flatten' reshapes from (2, 4, 8, 8) to (8, 8, 8); only to (N, -1)",
          "use torch.flatten(x, 1)"),
         (lambda m, x: x.mean((2, 3), keepdim=True).expand_as(x) + x, "'expand_as' cannot be built", KNOWN),
         (lambda m, x: x.mean((2, 3)).view(1, 2, 4),
          "'view' reshapes from (2, 4) to (1, 2, 4); only to (N, -1)", KNOWN),
-        (lambda m, x: x.view(2, 2, 2, 8, 8).transpose(1, 2).reshape(2, 4, 8, 8),
+        (lambda m, x: x.view(2, 2, 2, 8, 8).transpose(1, 3).reshape(2, 4, 8, 8),
          "'view' reshapes from (2, 4, 8, 8) to (2, 2, 2, 8, 8); only to (N, -1)", KNOWN),
         (lambda m, x: (x - 0.5), "subtracts a constant [layer 'block', sub]", "put it into the bias of a layer"),
         (lambda m, x: x - m.conv(x), "'sub' cannot be built [layer 'block', sub]", "fold the sign into the weights"),
@@ -302,7 +342,8 @@ def test_a_network_that_scales_its_input_is_told_what_the_run_does(function: Cal
     [
         (nn.Softsign(), "a Softsign cannot be built [layer '1']; use Sigmoid, Tanh, SiLU"),
         (_falling(), "a slope of -0.5, which makes it fall [layer '1']; give a slope of 0 or more"),
-        (nn.Upsample(scale_factor=2), f"an Upsample cannot be built [layer '1']; {ELSEWHERE}"),
+        (nn.Upsample(12), "an upsampling of (4, 8, 8) by (1.5, 1.5), mode='nearest' [layer '1']; enlarge by whole"),
+        (nn.ConvTranspose2d(4, 4, 2), f"a ConvTranspose2d cannot be built [layer '1']; {ELSEWHERE}"),
         (nn.InstanceNorm2d(4), "an InstanceNorm2d cannot be built [layer '1']; its moments differ"),
         (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), "it pads with 'circular' [layer '1']; pad with zeros"),
         (nn.Conv2d(4, 4, 2, padding="same"), "padding='same' of an even kernel [layer '1']"),

@@ -2,7 +2,8 @@
 
 Convolutions, fully connected layers, pools, products of two tensors and smooth functions compute on codes; a smooth
 function is a table of eight bits then, which costs little. What is added, or put side by side, passes one quantizer, so
-that the sum is one of integers and the channels have one scale. A ReLU takes in the quantizer behind it.
+that the sum is one of integers and the channels have one scale; parts, shuffles and maxima of codes keep theirs, and
+parts of one tensor that are put side by side need no quantizer. A ReLU takes in the quantizer behind it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from torch import fx, nn
 
 from toolchain.ir.names import Names
 from toolchain.train.layers import Layers
-from toolchain.train.own.kinds import AVERAGING, KEEPING, MOVING, ON_CODES, SMOOTH, Weighted, is_positive
+from toolchain.train.own.kinds import (
+    AVERAGING,
+    KEEPING,
+    MOVING,
+    ON_CODES,
+    SMOOTH,
+    LinearUpsample,
+    Weighted,
+    is_positive,
+)
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import PATH, call_behind, layer_of
 
@@ -53,6 +63,7 @@ class _Converter:
         self.names = Names((name for name, _ in graph.named_modules()), first=2)
         self.codes: dict[fx.Node, fx.Node] = {}
         self.sums: set[fx.Node] = set()  # averages of codes: more bits, which a fully connected layer takes as they are
+        self.origin: dict[fx.Node, fx.Node] = {}  # the tensor whose values another one holds, in other places
         self.parent: dict[fx.Node, fx.Node] = {}
         self.join: dict[fx.Node, fx.Node] = {}  # the first sum or concatenation that a tensor goes into
         self.shared: dict[fx.Node, str] = {}  # name of the quantizer of a set of tensors that are joined
@@ -63,33 +74,40 @@ class _Converter:
         for node in nodes:
             self._note(node)
         for node in nodes:
-            joins = [user for user in node.users if _is_join(user)]
+            joins = [user for user in node.users if self._is_join(user)]
             if node.op == "placeholder":
                 readers = list(node.users)
                 self.codes[node] = node if input_is_codes else call_behind(self.module, node, self._input(), readers)
             elif node.op != "output":
-                self._convert(node, joined=bool(joins))
+                self._convert(node)
             if joins and node.target is not torch.cat:
                 self._share(node, joins)
 
     def _note(self, node: fx.Node) -> None:
         """Note the tensors that are joined, and those that are never negative."""
         layer, sources = layer_of(self.module, node), node.all_input_nodes
-        if _is_join(node):
-            joined = [*sources, node] if node.target is torch.cat else sources
-            self.join |= {source: node for source in sources if source not in self.join}
+        origins = list(dict.fromkeys(self.origin[source] for source in sources))
+        keeps = isinstance(layer, KEEPING) or (node.target is torch.cat and len(origins) == 1)
+        self.origin[node] = origins[0] if keeps else node
+        if self._is_join(node):
+            joined = [*origins, node] if node.target is torch.cat else origins
+            self.join |= {source: node for source in origins if source not in self.join}
             for other in joined[1:]:
                 self.parent[self._root(other)] = self._root(joined[0])
-        inherits = isinstance(layer, (*KEEPING, *AVERAGING)) or node.op == "call_function"
+        inherits = isinstance(layer, (*KEEPING, *AVERAGING, LinearUpsample)) or node.op == "call_function"
         if is_positive(layer) or (inherits and all(source in self.positive for source in sources)):
             self.positive.add(node)
 
-    def _convert(self, node: fx.Node, *, joined: bool) -> None:
+    def _is_join(self, node: fx.Node) -> bool:
+        """Return whether ``node`` needs one scale for all that it reads: it is a sum, or a concatenation of several."""
+        return node.op == "call_function" and node.target is not operator.mul and self.origin[node] is node
+
+    def _convert(self, node: fx.Node) -> None:
         layer, name = layer_of(self.module, node), str(node.target)
         if isinstance(layer, Weighted):
             self.module.set_submodule(name, self.make.like(name, layer))
         elif node.op == "call_function":
-            if node.target is torch.cat:
+            if node.target is torch.cat and (self._is_join(node) or self.origin[node] in self.codes):
                 self.codes[node] = node
         elif isinstance(layer, KEEPING) and node.all_input_nodes[0] in self.codes.values():
             self.codes[node] = node
@@ -98,13 +116,17 @@ class _Converter:
         elif isinstance(layer, AVERAGING):
             self.codes[node] = node
             self.sums.add(node)
-        if any(self._needs_codes(reader, node) for reader in self._readers(node)):
+        readers = list(self._readers(node))
+        joined = any(self._is_join(reader) for reader in readers)
+        if any(self._needs_codes(reader, node) for reader in readers):
             self._quantize(node, layer, joined=joined)
+        elif joined and node not in self.codes and any(self._moves(user) for user in node.users):
+            self._quantize(node, None, joined=True)  # hardware moves codes rather than sums
 
     def _readers(self, node: fx.Node) -> Iterator[fx.Node]:
         """Yield the readers of ``node``, also those behind layers that only move values."""
         for user in node.users:
-            if isinstance(layer_of(self.module, user), MOVING):
+            if self._moves(user):
                 yield from self._readers(user)
             else:
                 yield user
@@ -112,9 +134,14 @@ class _Converter:
     def _needs_codes(self, reader: fx.Node, node: fx.Node) -> bool:
         """Return whether ``reader`` computes on codes and ``node`` gives none, or none of few bits."""
         layer = layer_of(self.module, reader)
-        if not self._computes_on_codes(reader) or isinstance(layer_of(self.module, node), MOVING):
+        if not self._computes_on_codes(reader) or self._moves(node):
             return False  # the moved values come from a tensor that was seen before
         return node not in self.codes or (node in self.sums and not isinstance(layer, nn.Linear))
+
+    def _moves(self, node: fx.Node) -> bool:
+        """Return whether ``node`` puts values into other places and computes nothing."""
+        parts = node.target is torch.cat and self.origin[node] is not node
+        return parts or isinstance(layer_of(self.module, node), MOVING)
 
     def _computes_on_codes(self, node: fx.Node) -> bool:
         return isinstance(layer_of(self.module, node), (*ON_CODES, *SMOOTH)) or node.target is operator.mul
@@ -133,18 +160,14 @@ class _Converter:
             least = _TABLE_BITS if smooth else 0
             quantizer = self.make.relu(name) if node in self.positive else self.make.signed(name, least)
             self.module.add_submodule(name, quantizer)
-        readers = [
-            user
-            for user in node.users
-            if self._computes_on_codes(user) or isinstance(layer_of(self.module, user), MOVING)
-        ]
+        readers = [user for user in node.users if self._computes_on_codes(user) or self._moves(user)]
         self.codes[node] = call_behind(self.module, node, name, readers)
 
     def _share(self, node: fx.Node, joins: list[fx.Node]) -> None:
         """Let what ``node`` is joined by read the quantizer of all that is joined."""
-        known = self.codes.get(node, node)
-        shared = known
-        if known.op != "call_module" or str(known.target) != self.shared.get(self._root(node)):
+        origin, known = self.origin[node], self.codes.get(node, node)
+        shared, passed = known, self.codes.get(origin, origin)
+        if origin.target is not torch.cat and str(passed.target) != self.shared.get(self._root(origin)):
             shared = call_behind(self.module, known, self._shared(node), [])
         for join in joins:
             join.replace_input_with(node, shared)
@@ -153,6 +176,7 @@ class _Converter:
 
     def _shared(self, node: fx.Node) -> str:
         """The name of the quantizer that the tensors joined with ``node`` pass."""
+        node = self.origin[node]
         root = self._root(node)
         if root not in self.shared:
             members = [other for other in self.parent if self._root(other) is root and other.target is not torch.cat]
@@ -171,8 +195,3 @@ class _Converter:
         while self.parent[node] is not node:
             node = self.parent[node]
         return node
-
-
-def _is_join(node: fx.Node) -> bool:
-    """Return whether ``node`` needs one scale for all that it reads: it is a sum or a concatenation."""
-    return node.op == "call_function" and node.target is not operator.mul

@@ -109,19 +109,10 @@ _ADAPTIVE = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, n
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
 FLATTENS = (nn.Flatten, nn.Unflatten)
-MOVES = (
-    BlockShuffle,
-    ChannelSlice,
-    FeatureMap,
-    PositionSlice,
-    nn.ChannelShuffle,
-    nn.PixelShuffle,
-    nn.PixelUnshuffle,
-    nn.Upsample,
-)
-"""Layers that put copies of values into other places; of networks that are quantized after training."""
-OF_FILES = (*MOVES, ChannelNorm, LinearUpsample)
-"""Layers that networks have which are quantized after training, and no others."""
+REGROUPING = (BlockShuffle, ChannelSlice, FeatureMap, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle)
+"""Layers behind which a channel is another one, or a part of one."""
+MOVES = (*REGROUPING, PositionSlice, nn.Upsample)
+"""Layers that put copies of values into other places."""
 ON_CODES = (ChannelNorm, LinearUpsample, nn.Conv1d, nn.Conv2d, nn.Linear, nn.ZeroPad2d, *POOLS, *AVERAGING)
 """Layers that read codes, as smooth functions do where each is a table."""
 MOVING = (*FLATTENS, *DROPOUTS, *MOVES, nn.Identity)
@@ -130,7 +121,26 @@ KEEPING = (*POOLS, nn.ZeroPad2d, *MOVING)
 """Layers whose output holds values of their input."""
 LEANING = (nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.ELU, nn.SELU, nn.CELU)
 """Smooth functions whose results reach much further above zero than below."""
-LAYERS = (*WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, nn.ZeroPad2d, nn.Identity)
+LAYERS = (
+    *WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, *MOVES, nn.ZeroPad2d, nn.Identity,
+    ChannelNorm, LinearUpsample,
+)  # fmt: skip
+
+
+def channels_behind(layer: nn.Module, channels: int) -> int:
+    """Count the channels that a layer of `REGROUPING` puts out when it reads ``channels``."""
+    match layer:
+        case ChannelSlice():
+            return layer.stop - layer.start
+        case nn.PixelUnshuffle():
+            return channels * layer.downscale_factor**2
+        case nn.PixelShuffle():
+            return channels // layer.upscale_factor**2
+        case BlockShuffle():
+            return channels // math.prod(layer.block)
+        case FeatureMap():
+            return channels // math.prod(layer.sizes)
+    return channels
 
 
 def is_positive(layer: nn.Module | None) -> bool:
@@ -171,8 +181,6 @@ def check_layer(where: str, layer: nn.Module, shape: tuple[int, ...]) -> None:
         raise UserError("it divides by another number than its window has", where=where, hint=hint)
     if isinstance(layer, nn.ZeroPad2d):
         _check_pad(where, layer, shape)
-    if isinstance(layer, nn.Upsample):
-        _check_copies(where, layer, shape)
     _check_numbers(where, layer)
     if isinstance(layer, nn.Linear) and len(shape) > 3:
         what = f"a fully connected layer over the last axis of a map, {tuple(shape[1:])}"
@@ -191,17 +199,6 @@ def _check_pad(where: str, layer: nn.ZeroPad2d, shape: tuple[int, ...]) -> None:
     if len(shape) < 3 or (len(shape) == 3 and any(layer.padding[2:])):
         hint = "pad the height and width of maps, or the length of signals"
         raise UserError(f"it pads {tuple(shape[1:])} by {tuple(layer.padding)}", where=where, hint=hint)
-
-
-def _check_copies(where: str, layer: nn.Upsample, shape: tuple[int, ...]) -> None:
-    """Demand that an upsampling copies every position of a map as often."""
-    sizes = shape[2:]
-    given = layer.scale_factor if layer.size is None else layer.size
-    wanted = _each(given, len(sizes))
-    factors = [n if layer.size is None else n / size for n, size in zip(wanted, sizes, strict=True)]
-    if layer.mode != "nearest" or len(sizes) not in (1, 2) or any(factor % 1 or factor < 1 for factor in factors):
-        what = f"an upsampling of {tuple(shape[1:])} by {tuple(factors)}, mode='{layer.mode}'"
-        raise UserError(what, where=where, hint="enlarge maps by whole factors, mode='nearest'")
 
 
 def _check_numbers(where: str, layer: nn.Module) -> None:
@@ -265,6 +262,30 @@ def with_equal_windows(where: str, layer: nn.Module, shape: tuple[int, ...], *, 
     kinds: tuple[Any, Any] = (nn.MaxPool1d, nn.MaxPool2d) if isinstance(layer, POOLS) else (nn.AvgPool1d, nn.AvgPool2d)
     made: nn.Module = kinds[len(kernel) - 1](kernel)
     return made
+
+
+def with_factors(where: str, layer: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+    """``layer``; an upsampling of an input of ``shape`` by its whole factors: of copies, or a `LinearUpsample`.
+
+    Raises:
+        UserError: one by other factors, or of other values.
+    """
+    if not isinstance(layer, nn.Upsample):
+        return layer
+    sizes = shape[2:]
+    wanted = _each(layer.scale_factor if layer.size is None else layer.size, len(sizes))
+    factors = tuple(n if layer.size is None else n / size for n, size in zip(wanted, sizes, strict=True))
+    whole = len(sizes) in (1, 2) and all(factor >= 1 and factor == int(factor) for factor in factors)
+    if whole and layer.mode in ("nearest", "nearest-exact"):
+        if layer.size is None and layer.mode == "nearest":
+            return layer
+        return nn.Upsample(scale_factor=tuple(map(float, factors)))  # type: ignore[arg-type]
+    if whole and layer.mode in ("linear", "bilinear") and not layer.align_corners:
+        return LinearUpsample(*map(int, factors))
+    corners = ", align_corners=True" if layer.align_corners else ""
+    what = f"an upsampling of {tuple(shape[1:])} by {tuple(factors)}, mode='{layer.mode}'{corners}"
+    hint = "enlarge by whole factors, mode='nearest', or 'bilinear' without align_corners"
+    raise UserError(what, where=where, hint=hint)
 
 
 def with_zero_pads(where: str, layer: nn.Module) -> nn.Module:

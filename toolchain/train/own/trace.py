@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,13 +21,14 @@ from toolchain.train.own.fixed_weights import fix_weights
 from toolchain.train.own.kinds import (
     FLATTENS,
     LAYERS,
-    OF_FILES,
     WITH_WEIGHTS,
     Weighted,
     check_layer,
     with_equal_windows,
+    with_factors,
     with_zero_pads,
 )
+from toolchain.train.own.moves import shuffled, taken
 from toolchain.train.own.tracer import Shapes, trace, write_sizes
 from toolchain.train.own.twins import (
     CASTS,
@@ -45,6 +47,12 @@ from toolchain.train.own.twins import (
 _ADDS = (operator.add, operator.iadd, torch.add, "add", "add_")
 _MULTIPLIES = (operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply")
 _CATS = (torch.cat, torch.concat, torch.concatenate)
+_PARTS = (torch.chunk, torch.split, torch.tensor_split, "chunk", "split", "tensor_split")
+_TAKES = (operator.getitem, torch.narrow, "narrow")
+_VIEWS = (torch.reshape, torch.flatten, torch.unflatten, "view", "reshape", "flatten", "unflatten", "contiguous")
+_TURNS = (
+    torch.permute, torch.transpose, torch.swapaxes, torch.movedim, "permute", "transpose", "swapaxes", "movedim"
+)  # fmt: skip
 _SCALES = ("add", "iadd", "sub", "isub", "subtract", "mul", "imul", "multiply", "div", "truediv", "divide")
 """What a network does that scales its input itself."""
 _NO_TENSOR = (int, float, bool)
@@ -108,9 +116,10 @@ class _Rewriter:
 
     def __init__(self, graph: fx.GraphModule, model: nn.Module, shapes: Shapes, copies: bool) -> None:
         self.module, self.graph, self.copies = graph, graph.graph, copies
-        self.shapes, self.types = shapes.found, shapes.types
+        self.shapes, self.types, self.numbers = shapes.found, shapes.types, shapes.numbers
         self.root = type(model).__name__
         self.called: set[str] = set()
+        self.done: set[fx.Node] = set()  # nodes that went with another one
         self.tokens = False  # whether a linear layer over the last axis of a signal was seen
         self.weights: dict[int, str] = {}  # the first layer that has a tensor
         self.names = Names((name for name, _ in (*model.named_modules(), *model.named_parameters())), first=2)
@@ -125,7 +134,7 @@ class _Rewriter:
                 self._output(node)
             elif node.op == "call_module":
                 self._layer(node)
-            elif node in self.shapes and node.op in ("call_function", "call_method"):
+            elif node in self.shapes and node.op in ("call_function", "call_method") and node not in self.done:
                 self._call(node)
         self.graph.eliminate_dead_code()
         for node in self.graph.nodes:
@@ -155,7 +164,7 @@ class _Rewriter:
         where = f"layer '{name}'"
         layer = with_zero_pads(where, called)
         brevitas = type(layer).__module__.startswith("brevitas.nn")
-        if not isinstance(layer, (*LAYERS, *OF_FILES) if self.copies else LAYERS) and not brevitas:
+        if not isinstance(layer, LAYERS) and not brevitas:
             kind = type(layer).__name__
             hint = self._hint(hint_for(kind), more=kind.lower() in QUANTIZABLE)
             raise UserError(f"{with_article(kind)} cannot be built", where=where, hint=hint)
@@ -168,6 +177,7 @@ class _Rewriter:
         if isinstance(layer, Weighted) and not brevitas and not self.copies:
             self._demand_own_weight(name, layer)
         self.tokens |= isinstance(layer, nn.Linear) and len(shape) == 3
+        layer = with_factors(where, layer, shape)
         plain = with_equal_windows(where, layer, shape, whole=not brevitas and self._is_window(node))
         if plain is not called:
             self._replace(node, [plain], "")
@@ -209,6 +219,10 @@ class _Rewriter:
             self._replace(node, [], "")
         elif _label(node) == "sub" and len(node.all_input_nodes) == 1:
             raise self._fault(node, "subtracts a constant", "put it into the bias of a layer", more=True)
+        elif node.target in (*_VIEWS, *_TURNS) and self._shuffle(node):
+            pass
+        elif node.target in _TAKES and not _adds_axes(node):
+            self._take(node)
         elif node.target in RESHAPING or _adds_axes(node):
             self._reshape(node)
         elif node.target in ("expand", "expand_as") and self._repeats_a_position(node):
@@ -230,8 +244,53 @@ class _Rewriter:
             for layer in layers:
                 check_layer(where, layer, before)
             whole = self._is_window(node)
+            layers = [with_factors(where, layer, before) for layer in layers]
             made = [with_equal_windows(where, layer, before, whole=whole) for layer in layers]
             self._replace(node, made, _label(node))
+
+    def _take(self, node: fx.Node) -> None:
+        """Let layers stand for a part of a tensor, which is one of several where they are cut at once."""
+        read = node.args[0]
+        calls = [read, node] if isinstance(read, fx.Node) and read.target in _PARTS else [node]
+        source = calls[0].all_input_nodes[0]
+        if source not in self.shapes or not self._tells(calls, source):
+            raise self._unknown(calls[0])
+        try:
+            layers = taken(self.shapes[source], lambda places: self._run(calls, source, places))
+        except NoTwinError as error:
+            what = f"'{_label(calls[0])}' cannot be built: {error}"
+            raise self._fault(node, what, error.hint, more=True) from error
+        self._replace(node, layers, _label(calls[0]), source)
+
+    def _shuffle(self, node: fx.Node) -> bool:
+        """Let layers stand for the longest chain of views and turns from ``node`` on that they can; whether they do."""
+        chain = [node]
+        while len(chain[-1].users) == 1 and (after := next(iter(chain[-1].users))).target in (*_VIEWS, *_TURNS):
+            chain.append(after)
+        source = node.all_input_nodes[0]
+        while any(each.target in _TURNS for each in chain) and self._tells(chain, source):
+            layers = shuffled(self.shapes[source], lambda places: self._run(chain, source, places))
+            if layers is not None:
+                self.done.update(chain)
+                self._replace(chain[-1], layers, "shuffle", source)
+                for each in chain[-2::-1]:
+                    self.graph.erase_node(each)
+                return True
+            chain.pop()
+        return False
+
+    def _tells(self, calls: Sequence[fx.Node], source: fx.Node) -> bool:
+        """Return whether ``calls`` read ``source``, each other and numbers alone."""
+        return all(read in (source, *calls) or read in self.numbers for call in calls for read in call.all_input_nodes)
+
+    def _run(self, calls: Sequence[fx.Node], source: fx.Node, value: Any) -> Any:
+        """What ``calls``, one after the other, make of ``value`` in the place of ``source``."""
+        known = {**self.numbers, source: value}
+        for call in calls:
+            args, kwargs = fx.node.map_arg((call.args, call.kwargs), known.__getitem__)
+            function = call.target if call.op == "call_function" else getattr(type(args[0]), str(call.target))
+            known[call] = function(*args, **kwargs)  # type: ignore[operator]
+        return known[calls[-1]]
 
     def _is_window(self, node: fx.Node) -> bool:
         """Whether ``node``, if it is a pool of all positions, has to be written as a pool with a window.
@@ -299,8 +358,8 @@ class _Rewriter:
         given = dict(zip(("tensors", "dim"), node.args, strict=False)) | dict(node.kwargs)
         tensors, axis = given.get("tensors"), given.get("dim", 0)
         rank = len(self.shapes[node])
-        if isinstance(tensors, fx.Node):  # parts of a tensor, all at once
-            raise self._unknown(tensors)
+        if isinstance(tensors, fx.Node):
+            raise self._fault(node, "concatenates parts that have no names", "name them: a, b = x.chunk(2, 1)")
         if not isinstance(tensors, list | tuple) or not isinstance(axis, int) or axis % rank != 1:
             raise self._fault(node, f"concatenates along axis {axis}", "concatenate over channels, dim=1")
         node.target, node.args, node.kwargs = torch.cat, (list(tensors), 1), {}

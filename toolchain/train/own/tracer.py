@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from toolchain.errors import UserError, first_line
-from toolchain.train.own.kinds import LAYERS, OF_FILES
+from toolchain.train.own.kinds import LAYERS
 from toolchain.train.own.twins import has_twin
+
+
+def _parts(node: fx.Node) -> int | None:
+    """The parts of a tensor that ``node`` makes at once; None where the call does not tell."""
+    if node.target not in (torch.chunk, torch.tensor_split, "chunk", "tensor_split"):
+        return None
+    count = [*node.args, *node.kwargs.values()][1]
+    return count if isinstance(count, int) else None
+
+
+class _Proxy(fx.Proxy):
+    """A value of the trace; `list` asks for its length first, and goes on without."""
+
+    def __len__(self) -> int:
+        """Count the parts."""
+        count = _parts(self.node)
+        if count is None:
+            raise TypeError("the length of a tensor is not known before it is there")
+        return count
 
 
 class _Tracer(fx.Tracer):
@@ -28,10 +48,19 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Return whether ``m`` is a layer: PyTorch's, Brevitas', or made from these with the same forward."""
-        kinds = [kind for kind in (*LAYERS, *OF_FILES) if isinstance(m, kind)]
+        kinds = [kind for kind in LAYERS if isinstance(m, kind)]
         same = any(type(m).forward is kind.forward for kind in kinds)
         brevitas = type(m).__module__.startswith("brevitas.nn")
         return same or brevitas or super().is_leaf_module(m, module_qualified_name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """A value of the trace, whose parts can be counted where the call tells how many it makes."""
+        return _Proxy(node, self)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """Iterate over the parts of a tensor."""
+        count = _parts(obj.node)
+        return super().iter(obj) if count is None else iter([operator.getitem(obj, index) for index in range(count)])
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

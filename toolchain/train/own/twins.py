@@ -85,6 +85,15 @@ def _max_pool(kind: Make) -> Make:
     return make
 
 
+def _upsample(
+    size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None, antialias: bool = False,
+) -> nn.Module:  # fmt: skip
+    if antialias:
+        raise NoTwinError("antialias=True")
+    return nn.Upsample(size, scale_factor, mode, align_corners)
+
+
 def _pad(pad: Sequence[int], mode: str = "constant", value: float | None = None) -> nn.Module:
     if mode != "constant" or value or len(pad) not in (2, 4):
         raise NoTwinError("not zeros around the map")
@@ -130,6 +139,10 @@ _FUNCTIONS: dict[Any, Make] = {
     F.adaptive_max_pool1d: nn.AdaptiveMaxPool1d,
     F.adaptive_max_pool2d: nn.AdaptiveMaxPool2d,
     F.pad: _pad,
+    **dict.fromkeys((F.interpolate, F.upsample), _upsample),
+    F.pixel_shuffle: nn.PixelShuffle,
+    F.pixel_unshuffle: nn.PixelUnshuffle,
+    F.channel_shuffle: nn.ChannelShuffle,
 }
 _METHODS: dict[str, Make] = {
     **dict.fromkeys(("relu", "relu_"), nn.ReLU),
@@ -158,9 +171,8 @@ _LOGITS = "return the logits: the loss and the host apply it"
 _SMOOTH = "use Sigmoid, Tanh, SiLU, GELU, Hardswish, Hardsigmoid, ELU, SELU, CELU, Mish or Softplus"
 _ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevitas layers, or by onnxruntime"
 _BUILT_ELSEWHERE = """
-channel_shuffle channelshuffle chunk conv_transpose1d conv_transpose2d convtranspose convtranspose1d convtranspose2d
-depthtospace expand gather getitem interpolate maximum minimum permute pixel_shuffle pixelshuffle resize slice split
-transpose upsample
+channel_shuffle conv_transpose1d conv_transpose2d convtranspose convtranspose1d convtranspose2d depthtospace expand
+gather getitem interpolate maximum minimum permute resize slice split transpose
 """
 _MOMENTS = """
 group_norm groupnorm groupnormalization instance_norm instancenorm1d instancenorm2d instancenormalization
@@ -179,17 +191,16 @@ _HINTS: dict[str, str] = {
     ),
 }
 _QUANTIZABLE = """
-channel_shuffle channelshuffle chunk conv_transpose1d conv_transpose2d convtranspose1d convtranspose2d getitem
-interpolate layer_norm layernorm mean permute pixel_shuffle pixelshuffle reshape split sub sum transpose truediv
-upsample view
+conv_transpose1d conv_transpose2d convtranspose1d convtranspose2d getitem interpolate layer_norm layernorm mean permute
+reshape split sub sum transpose truediv view
 """
 QUANTIZABLE = frozenset(_QUANTIZABLE.split())
 """Calls and layers that `toolchain.train.ptq` may read, in norms of the channels or channel shuffles say."""
 OR_QUANTIZE = "; or train it elsewhere in float: 'fpgaflow quantize' reads more"
 KNOWN = (
     "Conv1d, Conv2d, Linear, BatchNorm, ReLU, ReLU6, LeakyReLU, PReLU, Hardtanh, smooth functions such as SiLU, "
-    "max and average pools, Flatten, Dropout, zero pads, sums, products and torch.cat over channels, as layers or as "
-    "functions"
+    "max and average pools, Flatten, Dropout, zero pads, sums, products and torch.cat over channels, parts and "
+    "shuffles of channels, upsampling by whole factors, as layers or as functions"
 )
 
 
