@@ -8,7 +8,7 @@ import torch
 
 from toolchain.train.methods.lsq import Lsq
 from toolchain.train.module import set_quantized
-from toolchain.train.quantizers import LearnedStep, Levels, least_squares_step
+from toolchain.train.quantizers import LeaningStep, LearnedStep, Levels, least_squares_step, nearest
 
 
 def _step(levels: Levels, scale: float = 1.0, *, power_of_two: bool = False) -> LearnedStep:
@@ -132,6 +132,41 @@ def test_the_step_of_a_single_weight_is_set_by_it_in_training() -> None:
     quantizer = LearnedStep(Levels.weight(4), (), False, True, initial=torch.tensor([[0.01]]))
     quantizer.train()(torch.tensor([[7.0]]))
     assert quantizer.ready and quantizer.step.item() == 1.0
+
+
+def _leaning(bits: int) -> LeaningStep:
+    return LeaningStep(Levels.activation(bits, signed=False), power_of_two=False)
+
+
+@pytest.mark.parametrize("bits", [3, 4, 8])
+def test_the_first_batch_sets_an_even_zero_point_that_stays_and_is_saved(bits: int) -> None:
+    x = torch.nn.functional.silu(torch.linspace(-6, 6, 4096)).reshape(4, -1)
+    quantizer = _leaning(bits)
+    value, step, zero_point, _ = quantizer.train()(x)
+    assert zero_point % 2 == 0 and quantizer.levels.zero_point == zero_point > 0
+    codes = (value / step).round() + zero_point
+    assert codes.min() >= 0 and codes.max() == 2**bits - 1
+    signed = Levels.activation(bits, signed=True)
+    before = nearest(x, least_squares_step(x, signed, ()), signed)
+    assert (value - x).square().sum() < 0.7 * (before - x).square().sum()
+    assert torch.equal(quantizer(5 * x - 9)[2], zero_point)
+    again = _leaning(bits)
+    again.load_state_dict(quantizer.state_dict())
+    assert again.levels == quantizer.levels and all(map(torch.equal, again.eval()(x), quantizer.eval()(x)))
+
+
+def test_a_zero_point_changes_with_the_bits() -> None:
+    wide, narrow = _leaning(8), _leaning(4)
+    wide.shift(wide.levels.about(36))
+    narrow.load_state_dict(wide.state_dict())
+    narrow.adopt(wide)
+    assert (narrow.levels.low, narrow.levels.high) == (-2, 13) and narrow(torch.zeros(1))[2] == 2
+
+
+def test_values_that_are_never_negative_leave_the_zero_point_at_0() -> None:
+    quantizer = _leaning(4).train()
+    quantizer(torch.rand(2, 64))
+    assert (quantizer.levels.low, quantizer.levels.high, int(quantizer.zero)) == (0, 15, 0)
 
 
 def test_an_unsigned_quantizer_is_its_own_relu() -> None:

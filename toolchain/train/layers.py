@@ -81,15 +81,19 @@ class Layers:
         relu = self.method.relu(bits, scale=self.quant.scale)
         return _in_float32(relu) if added else relu
 
-    def signed(self, name: str, least: int = 0) -> nn.Module:
-        """A signed quantizer for the operands of an add, one bit wider than the activations unless configured.
+    def signed(self, name: str, least: int = 0, *, leaning: bool = False) -> nn.Module:
+        """A quantizer of values below zero too, one bit wider than the activations unless configured.
 
-        The extra bit is the sign: an operand that is an activation already keeps its resolution. Of ``least`` bits or
-        more where the layer itself is not configured.
+        The extra bit is the sign: an operand of an add that is an activation already keeps its resolution.
+
+        Args:
+            name: of the layer.
+            least: bits that it has at least where the layer itself is not configured.
+            leaning: the values reach much further above zero than below: codes about a zero point, if the method can.
         """
         bits = self.quant.act_bits
         default = self.quant.residual_bits or (bits if bits == FLOAT_BITS else min(bits + 1, _MAX_BITS))
-        return self._identity(name, self._layer(name).act_bits or max(default, least))
+        return self._identity(name, self._layer(name).act_bits or max(default, least), leaning=leaning)
 
     def input(self, name: str) -> nn.Module:
         """A signed quantizer for an input that is normalised on the host."""
@@ -105,10 +109,13 @@ class Layers:
             if name not in self.names:
                 raise unknown_name("layer in [quant.layers]", name, self.names)
 
-    def _identity(self, name: str, bits: int) -> nn.Module:
+    def _identity(self, name: str, bits: int, *, leaning: bool = False) -> nn.Module:
         if not self.quantized or bits == FLOAT_BITS:
             return nn.Identity()
-        act_quant = self.method.act_quantizer(bits, signed=True, scale=self.quant.scale)
+        if leaning:
+            act_quant = self.method.leaning_quantizer(bits, scale=self.quant.scale)
+        else:
+            act_quant = self.method.act_quantizer(bits, signed=True, scale=self.quant.scale)
         return _in_float32(qnn.QuantIdentity(act_quant=act_quant))
 
     def _layer(self, name: str) -> LayerQuant:

@@ -59,9 +59,13 @@ class Levels:
             else Levels(bits, False, 0, 2**bits - 1)
         )
 
-    def about(self, zero_point: int) -> Levels:
-        """As many unsigned codes, ``zero_point`` of them below zero."""
-        return Levels(self.bits, False, -zero_point, 2**self.bits - 1 - zero_point)
+    def about(self, zero_point: float) -> Levels:
+        """As many unsigned codes about the next even zero point, at most half of them below zero.
+
+        An engine has the means of codes with even ones alone without a rounding of its own.
+        """
+        below = min(2 * math.floor(zero_point / 2 + 0.5), 2 ** (self.bits - 1) // 2 * 2)
+        return Levels(self.bits, False, -below, 2**self.bits - 1 - below)
 
     @property
     def zero_point(self) -> int:
@@ -183,11 +187,6 @@ class Quantizer(nn.Module):
         """The shape of the scale, () or (out, 1, ...), from the parameters, which shrink with the channels."""
         return tuple(next(self.parameters(recurse=False)).shape)
 
-    def shift(self, levels: Levels) -> None:
-        """Take codes about another zero point."""
-        self.levels = levels
-        self.register_buffer("zero", torch.full_like(self.zero, levels.zero_point))
-
     def set_step(self, step: Tensor) -> None:
         """Make ``step`` the scale; gradients are off."""
         raise NotImplementedError
@@ -291,6 +290,67 @@ class LearnedStep(Quantizer):
         """The quantized value and the scale."""
         scale = self.scale()
         return round_clamped(x, scale, self.levels, self.gradient_scale(x), result=self.result(x)), scale
+
+
+class LeaningStep(LearnedStep):
+    """A quantizer of values that reach much further above zero than below, as SiLU's results do.
+
+    Its unsigned codes stand about an even zero point, which is set with the step and stays.
+    """
+
+    def __init__(self, levels: Levels, power_of_two: bool) -> None:
+        super().__init__(levels, (), power_of_two, is_weight=False)
+        self.below: Tensor
+        self.register_buffer("below", torch.tensor(0))
+
+    def shift(self, levels: Levels) -> None:
+        """Take codes about another zero point."""
+        self.levels = levels
+        self.below.fill_(levels.zero_point)
+        self.register_buffer("zero", torch.full_like(self.zero, levels.zero_point), persistent=False)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Set zero point and scale where the squared error on ``x`` is least; of processes the largest zero point."""
+        levels = leaning_levels(
+            sample(x.flatten().float(), _INIT_SAMPLES, torch.Generator().manual_seed(0)), self.levels
+        )
+        self.below.fill_(levels.zero_point)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(self.below, distributed.ReduceOp.MAX)
+        self.shift(levels.about(int(self.below)))
+        super().initialise(x)
+
+    @torch.no_grad()
+    def adopt(self, before: nn.Module) -> None:
+        """Change zero point and step as the bits."""
+        assert isinstance(before, LeaningStep)
+        self.shift(self.levels.about(before.levels.zero_point * 2.0 ** (self.levels.bits - before.levels.bits)))
+        super().adopt(before)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.shift(self.levels.about(int(self.below)))
+
+
+def nearest(x: Tensor, step: Tensor, levels: Levels) -> Tensor:
+    """The values on the grid of ``step`` that are closest to ``x``."""
+    if levels.bipolar:
+        return torch.where(x >= 0, step, -step)
+    return (x / step).clamp(levels.low, levels.high).round() * step
+
+
+def leaning_levels(values: Tensor, levels: Levels) -> Levels:
+    """The unsigned ``levels`` about the zero point that suits ``values`` best: 0 where none is negative."""
+    least = float(values.min())
+    if least >= 0:
+        return levels
+    tried: dict[Levels, float] = {}
+    step = max(float(values.max()) - least, -least) / 2**levels.bits  # above 0 where all values are one
+    while (shifted := levels.about(2 * math.ceil(-least / step / 2))) not in tried:
+        found = least_squares_step(values, shifted, ())
+        step, tried[shifted] = float(found), float((values - nearest(values, found, shifted)).square().sum())
+    return min(tried, key=tried.__getitem__)
 
 
 def sample(x: Tensor, count: int, generator: torch.Generator) -> Tensor:

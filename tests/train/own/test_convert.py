@@ -17,6 +17,7 @@ from toolchain.train.methods import quant_method
 from toolchain.train.module import set_quantized
 from toolchain.train.own.convert import with_quantizers
 from toolchain.train.own.trace import layer_graph, layer_of
+from toolchain.train.quantizers import LeaningStep
 
 SHAPE = (2, 4, 8, 8)
 
@@ -45,7 +46,7 @@ def _converted(
 
 
 def _calls(graph: fx.GraphModule) -> list[str]:
-    """The calls in order, with signs of the quantizers: + unsigned, - signed."""
+    """The calls in order, with signs of the quantizers: + unsigned, - signed, ~ about a zero point."""
     found = []
     for node in graph.graph.nodes:
         layer = layer_of(graph, node)
@@ -53,7 +54,8 @@ def _calls(graph: fx.GraphModule) -> list[str]:
             found.append(node.target.__name__)
         elif layer is not None:
             quantizer = isinstance(layer, qnn.QuantReLU | qnn.QuantIdentity)
-            found.append(str(node.target) + ("-+"[not layer.act_quant.is_signed] if quantizer else ""))
+            leaning = any(isinstance(part, LeaningStep) for part in layer.modules())
+            found.append(str(node.target) + ("-+~"[(not layer.act_quant.is_signed) + leaning] if quantizer else ""))
     return found
 
 
@@ -82,7 +84,15 @@ def _calls(graph: fx.GraphModule) -> list[str]:
         (lambda m, x: m.fc(F.relu(m.a(x)).mean((2, 3))), ["a", "relu+", "mean", "flatten", "fc"]),
         (lambda m, x: m.b(F.avg_pool2d(F.relu(m.a(x)), 2)), ["a", "relu+", "avg_pool2d", "avg_pool2d_codes+", "b"]),
         # a smooth function is quantized in front of it and behind it, one that is never negative without a sign
-        (lambda m, x: m.b(F.silu(m.norm(m.a(x)))), ["a", "norm", "norm_codes-", "silu", "silu_codes-", "b"]),
+        (lambda m, x: m.b(F.silu(m.norm(m.a(x)))), ["a", "norm", "norm_codes-", "silu", "silu_codes~", "b"]),
+        # what leans has a zero point, also a sum of such and positive values, unless a product reads it
+        (lambda m, x: m.c(F.silu(m.a(x)) + F.relu(m.b(x))),
+         ["a", "a_codes-", "silu", "add~", "b", "relu", "add~", "add", "add_codes~", "c"]),
+        (lambda m, x: m.c(F.gelu(m.a(x)) + m.b(x)),
+         ["a", "a_codes-", "gelu", "add-", "b", "add-", "add", "add_codes-", "c"]),
+        (lambda m, x: m.c(F.max_pool2d(F.silu(m.a(x)), 3, 1, 1) * F.elu(m.b(x))),
+         ["a", "a_codes-", "silu", "silu_codes-", "max_pool2d", "b", "b_codes-", "elu", "elu_codes-", "mul",
+          "mul_codes~", "c"]),
         (lambda m, x: m.b(torch.sigmoid(m.a(x))), ["a", "a_codes-", "sigmoid", "sigmoid_codes+", "b"]),
         # each factor of a product is quantized by itself, and so is the product
         (lambda m, x: m.c(y * torch.sigmoid(m.b(y.mean((2, 3), keepdim=True)))
@@ -187,6 +197,7 @@ BELOW = "it pads the input of a maximum with zeros, behind no ReLU [layer 'pad']
         (lambda m, x: F.pad(F.relu(m.a(x)), (1, 1)), UNREAD),
         (lambda m, x: F.max_pool2d(F.pad(m.a(x), (1, 1)), 2), BELOW),
         (lambda m, x: F.max_pool2d(F.pad(x, (1, 1)), 2), BELOW),
+        (lambda m, x: F.max_pool2d(F.pad(F.silu(m.a(x)), (1, 1)), 2), BELOW),
         (lambda m, x: F.avg_pool2d(F.pad(m.a(x), (1, 1)), 3, 1, 1, count_include_pad=False),
          "it pads for an average whose own pads do not count [layer 'pad']; set count_include_pad=True, or pad in the"),
     ],

@@ -120,6 +120,10 @@ class QuantMethod(Method):
         """A Brevitas injector for activations of 1..8 bits, one scale a tensor; unsigned after a ReLU."""
         raise NotImplementedError
 
+    def leaning_quantizer(self, bits: int, *, scale: Scale) -> type:
+        """A Brevitas injector for values that reach much further above zero than below: signed, unless a method can."""
+        return self.act_quantizer(bits, signed=True, scale=scale)
+
     def refusal(self, bits: int, *, scale: Scale, granularity: Granularity) -> str | None:
         """Return why a layer's weights cannot be quantized so, or None if they can."""
         return None

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from toolchain.train.methods.base import Granularity, QuantMethod, Scale
 from toolchain.train.methods.injectors import act_injector, weight_injector
-from toolchain.train.quantizers import LearnedStep, Levels
+from toolchain.train.quantizers import LeaningStep, LearnedStep, Levels
 
 
 class Lsq(QuantMethod):
@@ -24,6 +24,11 @@ class Lsq(QuantMethod):
         """A Brevitas activation quantizer of 1..8 bits."""
         levels = Levels.activation(bits, signed=signed)
         return act_injector(levels, lambda: LearnedStep(levels, (), scale == "pot", False))
+
+    def leaning_quantizer(self, bits: int, *, scale: Scale) -> type:
+        """A Brevitas quantizer of 1..8 bits, about a zero point."""
+        levels = Levels.activation(bits, signed=False)
+        return act_injector(levels, lambda: LeaningStep(levels, scale == "pot"))
 
     def relu(self, bits: int, *, scale: Scale) -> nn.Module:
         """The unsigned quantizer, whose lowest code is the ReLU's zero; a ReLU while it is off."""

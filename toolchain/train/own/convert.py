@@ -23,9 +23,8 @@ from toolchain.train.own.kinds import (
     MOVING,
     ON_CODES,
     SMOOTH,
-    LinearUpsample,
+    Values,
     Weighted,
-    is_positive,
 )
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import PATH, call_behind, layer_of
@@ -67,7 +66,8 @@ class _Converter:
         self.parent: dict[fx.Node, fx.Node] = {}
         self.join: dict[fx.Node, fx.Node] = {}  # the first sum or concatenation that a tensor goes into
         self.shared: dict[fx.Node, str] = {}  # name of the quantizer of a set of tensors that are joined
-        self.positive: set[fx.Node] = set()
+        self.values: dict[fx.Node, Values] = {}
+        self.factors: set[fx.Node] = set()  # what products read
 
     def convert(self, input_is_codes: bool) -> None:
         nodes = list(self.module.graph.nodes)
@@ -84,19 +84,19 @@ class _Converter:
                 self._share(node, joins)
 
     def _note(self, node: fx.Node) -> None:
-        """Note the tensors that are joined, and those that are never negative."""
+        """Note the tensors that are joined, and what they hold."""
         layer, sources = layer_of(self.module, node), node.all_input_nodes
         origins = list(dict.fromkeys(self.origin[source] for source in sources))
         keeps = isinstance(layer, KEEPING) or (node.target is torch.cat and len(origins) == 1)
         self.origin[node] = origins[0] if keeps else node
+        if node.target is operator.mul:
+            self.factors.update(origins)
         if self._is_join(node):
             joined = [*origins, node] if node.target is torch.cat else origins
             self.join |= {source: node for source in origins if source not in self.join}
             for other in joined[1:]:
                 self.parent[self._root(other)] = self._root(joined[0])
-        inherits = isinstance(layer, (*KEEPING, *AVERAGING, LinearUpsample)) or node.op == "call_function"
-        if is_positive(layer) or (inherits and all(source in self.positive for source in sources)):
-            self.positive.add(node)
+        self.values[node] = Values.of(layer, [self.values[source] for source in sources])
 
     def _is_join(self, node: fx.Node) -> bool:
         """Return whether ``node`` needs one scale for all that it reads: it is a sum, or a concatenation of several."""
@@ -157,9 +157,7 @@ class _Converter:
         else:
             name = self.names.fresh(f"{node.target if node.op == 'call_module' else node.meta[PATH]}_codes")
             smooth = all(isinstance(layer_of(self.module, reader), SMOOTH) for reader in self._readers(node))
-            least = _TABLE_BITS if smooth else 0
-            quantizer = self.make.relu(name) if node in self.positive else self.make.signed(name, least)
-            self.module.add_submodule(name, quantizer)
+            self._add(name, [node], _TABLE_BITS if smooth else 0)
         readers = [user for user in node.users if self._computes_on_codes(user) or self._moves(user)]
         self.codes[node] = call_behind(self.module, node, name, readers)
 
@@ -181,9 +179,20 @@ class _Converter:
         if root not in self.shared:
             members = [other for other in self.parent if self._root(other) is root and other.target is not torch.cat]
             name = self.shared[root] = self.names.fresh(self.join[node].meta[PATH])
-            positive = all(other in self.positive for other in members)
-            self.module.add_submodule(name, self.make.relu(name) if positive else self.make.signed(name))
+            self._add(name, members)
         return self.shared[root]
+
+    def _add(self, name: str, tensors: list[fx.Node], least: int = 0) -> None:
+        """Add a quantizer of ``tensors``, where they are signed of ``least`` bits or more.
+
+        What products read has no zero point, which a unit of its own would take away.
+        """
+        values = max(self.values[tensor] for tensor in tensors)
+        if values is Values.POSITIVE:
+            self.module.add_submodule(name, self.make.relu(name))
+            return
+        leaning = values is Values.LEANING and self.factors.isdisjoint(tensors)
+        self.module.add_submodule(name, self.make.signed(name, least, leaning=leaning))
 
     def _input(self) -> str:
         name = self.names.fresh("input")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from enum import IntEnum, auto
 from typing import Any
 
 from torch import Tensor, nn
@@ -119,12 +120,34 @@ MOVING = (*FLATTENS, *DROPOUTS, *MOVES, nn.Identity)
 """Layers that move values, behind which nothing quantizes: what they read holds codes."""
 KEEPING = (*POOLS, nn.ZeroPad2d, *MOVING)
 """Layers whose output holds values of their input."""
-LEANING = (nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.ELU, nn.SELU, nn.CELU)
-"""Smooth functions whose results reach much further above zero than below."""
 LAYERS = (
     *WITH_WEIGHTS, *ACTIVATIONS, *POOLS, *AVERAGING, *DROPOUTS, *FLATTENS, *MOVES, nn.ZeroPad2d, nn.Identity,
     ChannelNorm, LinearUpsample,
 )  # fmt: skip
+
+
+_LEANING = (nn.SiLU, nn.GELU, nn.Mish, nn.Hardswish, nn.ELU, nn.SELU, nn.CELU)
+
+
+class Values(IntEnum):
+    """What a tensor holds, which tells the codes of its quantizer."""
+
+    POSITIVE = auto()  # codes from 0
+    LEANING = auto()  # much further above zero than below: codes about a zero point of their own
+    SIGNED = auto()
+
+    @staticmethod
+    def of(layer: nn.Module | None, sources: Sequence[Values]) -> Values:
+        """Return what ``layer``, or None for a sum, product or concatenation, makes of tensors that hold ``sources``.
+
+        Of positive values alone sums and maxima are positive; with what leans, they lean.
+        """
+        if is_positive(layer):
+            return Values.POSITIVE
+        if isinstance(layer, _LEANING):
+            return Values.LEANING
+        inherits = layer is None or isinstance(layer, (*KEEPING, *AVERAGING, LinearUpsample))
+        return max(sources) if inherits and sources else Values.SIGNED
 
 
 def channels_behind(layer: nn.Module, channels: int) -> int:

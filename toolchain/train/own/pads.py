@@ -11,6 +11,7 @@ from torch import fx, nn
 from toolchain.errors import UserError
 from toolchain.train.own.kinds import AVERAGING, DROPOUTS, POOLS
 from toolchain.train.own.trace import layer_of
+from toolchain.train.quantizers import LeaningStep
 
 
 def check_pads(network: fx.GraphModule, *, host: bool = False) -> None:
@@ -72,4 +73,5 @@ def _source(network: fx.GraphModule, node: fx.Node) -> nn.Module | None:
 
 def _never_negative(layer: nn.Module | None) -> bool:
     unsigned = isinstance(layer, qnn.QuantIdentity) and not layer.act_quant.is_signed
-    return unsigned or isinstance(layer, nn.ReLU | qnn.QuantReLU)
+    leaning = layer is not None and any(isinstance(part, LeaningStep) for part in layer.modules())
+    return (unsigned and not leaning) or isinstance(layer, nn.ReLU | qnn.QuantReLU)

@@ -7,39 +7,18 @@ they read passes a quantizer first, unless it holds codes: pixels, or what a max
 from __future__ import annotations
 
 import operator
-from enum import Enum, auto
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from toolchain.train.own import trace
-from toolchain.train.own.kinds import (
-    AVERAGING,
-    DROPOUTS,
-    KEEPING,
-    LEANING,
-    MOVING,
-    ON_CODES,
-    SMOOTH,
-    LinearUpsample,
-    Norm,
-    Weighted,
-    is_positive,
-)
+from toolchain.train.own.kinds import DROPOUTS, KEEPING, MOVING, ON_CODES, SMOOTH, Norm, Values, Weighted
 from toolchain.train.own.trace import layer_of
 from toolchain.train.ptq.moves import put_before_moves
 from toolchain.train.shrink import over_length
 
 RELU = (nn.ReLU, nn.ReLU6)
-
-
-class Values(Enum):
-    """What a tensor holds, which tells the codes of its quantizer."""
-
-    POSITIVE = auto()  # codes from 0
-    LEANING = auto()  # further above zero than below: codes about a zero point of their own
-    SIGNED = auto()
 
 
 def layer_graph(model: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -106,15 +85,7 @@ def places(graph: fx.GraphModule, pixels: bool, tables: bool = True) -> dict[fx.
             codes |= {source, *moved}
         if (node.op == "placeholder" and pixels) or (isinstance(layer, KEEPING) and input_of(node) in codes):
             codes.add(node)
-        inherits = isinstance(layer, (*KEEPING, *AVERAGING, LinearUpsample)) or node.op == "call_function"
-        if is_positive(layer):
-            kinds[node] = Values.POSITIVE
-        elif isinstance(layer, LEANING):
-            kinds[node] = Values.LEANING
-        elif inherits:  # all that is positive is so; with what leans, it leans
-            kinds[node] = max((kinds[source] for source in node.all_input_nodes), key=lambda kind: kind.value)
-        else:
-            kinds[node] = Values.SIGNED
+        kinds[node] = Values.of(layer, [kinds[source] for source in node.all_input_nodes])
     order = {node: index for index, node in enumerate(graph.graph.nodes)}
     return dict(sorted(found.items(), key=lambda item: order[item[0]]))
 

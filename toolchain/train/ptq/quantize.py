@@ -21,14 +21,14 @@ from toolchain.errors import UserError, unknown_name
 from toolchain.ir.names import Names
 from toolchain.train.methods.base import Granularity
 from toolchain.train.methods.lsq import Lsq
-from toolchain.train.own.kinds import AVERAGING, SMOOTH, Weighted
+from toolchain.train.own.kinds import AVERAGING, SMOOTH, Values, Weighted
 from toolchain.train.own.pads import check_pads
 from toolchain.train.own.trace import call_behind, layer_of
 from toolchain.train.ptq.factors import codes_into, mean_step, quantized_layer, regular_steps, shorten_factors
-from toolchain.train.ptq.graph import RELU, Values, combined, input_of, is_sum, layer_graph, places
+from toolchain.train.ptq.graph import RELU, combined, input_of, is_sum, layer_graph, places
 from toolchain.train.ptq.parts import Parts, Store
-from toolchain.train.ptq.rounding import Moments, nearest, round_weights
-from toolchain.train.quantizers import LearnedStep, Levels, least_squares_step, sample
+from toolchain.train.ptq.rounding import Moments, round_weights
+from toolchain.train.quantizers import LeaningStep, LearnedStep, leaning_levels, least_squares_step, nearest, sample
 
 _MAX_BITS = 8
 _BATCH = 8  # images at a time: the patches of a convolution are its input times the kernel's area
@@ -152,7 +152,10 @@ def _insert_quantizer(network: fx.GraphModule, node: fx.Node, kind: Values, bits
         width = bits.layers.get(name, _MAX_BITS)  # a table's input costs little: its results have the bits
     else:
         width = bits.act(name, negative=kind is not Values.POSITIVE)
-    act_quant = Lsq().act_quantizer(width, signed=kind is Values.SIGNED, scale="float")
+    if kind is Values.LEANING:
+        act_quant = Lsq().leaning_quantizer(width, scale="float")
+    else:
+        act_quant = Lsq().act_quantizer(width, signed=kind is Values.SIGNED, scale="float")
     network.add_submodule(name, qnn.QuantIdentity(act_quant=act_quant))
     call_behind(network, node, name, list(node.users))
     return name
@@ -293,42 +296,20 @@ def _fit_step(
     each = -(-_STEP_SAMPLES // len(own))
     values = torch.cat([sample(before(part).flatten(), each, generator) for part in own])
     values = values[:_STEP_SAMPLES]
-    levels = quantizer.levels if quantizer.levels.signed else _about_zero(values, quantizer.levels)
+    leaning = isinstance(quantizer, LeaningStep)
+    levels = leaning_levels(values, quantizer.levels) if leaning else quantizer.levels
     step = float(least_squares_step(values, levels, (), seen))
     if isinstance(before, nn.ReLU6):
         step = min(step, _RELU6_MAX / levels.high)
-    choices = [(s, _shifted(levels, levels.zero_point * step / s)) for s in allowed(step)]
+    choices = [(s, levels.about(levels.zero_point * step / s) if leaning else levels) for s in allowed(step)]
     rounded = (nearest(values, torch.tensor(s), shifted) for s, shifted in choices)
     errors = [float((seen(values) - seen(codes)).square().sum()) for codes in rounded]
     step, levels = choices[errors.index(min(errors))]
-    if levels != quantizer.levels:
+    if isinstance(quantizer, LeaningStep):
         quantizer.shift(levels)
     quantizer.step.fill_(step)
     quantizer.ready.fill_(True)
     return float(quantizer.step)
-
-
-def _about_zero(values: Tensor, levels: Levels) -> Levels:
-    """The unsigned ``levels`` about the zero point that suits ``values`` best: 0 where none is negative."""
-    least = float(values.min())
-    if least >= 0:
-        return levels
-    tried: dict[Levels, float] = {}
-    step = max(float(values.max()) - least, -least) / 2**levels.bits  # above 0 where all values are one
-    while (shifted := _shifted(levels, 2 * math.ceil(-least / step / 2))) not in tried:
-        step = float(least_squares_step(values, shifted, ()))
-        tried[shifted] = float((values - nearest(values, torch.tensor(step), shifted)).square().sum())
-    return min(tried, key=tried.__getitem__)
-
-
-def _shifted(levels: Levels, zero_point: float) -> Levels:
-    """Unsigned ``levels`` about the next even zero point, at most half of the codes; signed ones as they are.
-
-    An engine has the means of codes with even ones alone without a rounding of its own.
-    """
-    if levels.signed:
-        return levels
-    return levels.about(min(2 * math.floor(zero_point / 2 + 0.5), 2 ** (levels.bits - 1) // 2 * 2))
 
 
 def _plain(added_to: float | None) -> Callable[[float], Sequence[float]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from toolchain.train.quantizers import Levels
+from toolchain.train.quantizers import Levels, nearest
 
 DAMPING = 0.01
 """Added to the diagonal of G, relative to its mean; more where there are few samples."""
@@ -98,13 +98,6 @@ def round_weights(weight: Tensor, moments: Moments, levels: Levels, *, per_chann
         rounded = _round_columns(target, damped, step, levels)
     shift = torch.einsum("grc,gc->gr", weight, plain) - torch.einsum("grc,gc->gr", rounded, own)
     return Rounded(rounded, step, shift)
-
-
-def nearest(x: Tensor, step: Tensor, levels: Levels) -> Tensor:
-    """The closest values on the grid of ``step``."""
-    if levels.bipolar:
-        return torch.where(x >= 0, step, -step)
-    return (x / step).clamp(levels.low, levels.high).round() * step
 
 
 def _damped(moments: Moments, gram: Tensor, cross: Tensor, importance: Tensor) -> tuple[Tensor, Tensor]:
