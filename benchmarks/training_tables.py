@@ -181,7 +181,7 @@ def soft_quantization() -> str:
 
 
 SOFT = {
-    "lsq": "LSQ", "brevitas": "Brevitas' own", "symog": "SYMOG", "symog, drawn early": "drawn early",
+    "lsq": "LSQ", "lsq, steps of powers of two": "LSQ, steps of powers of two", "brevitas": "Brevitas' own", "symog": "SYMOG", "symog, drawn early": "drawn early",
     "symog, drawn less": "drawn less", "symog, taught by the parent": "SYMOG, a teacher", "sgm": "SGM",
 }  # fmt: skip
 
