@@ -168,8 +168,8 @@ QUANTIZERS = (
     Tested(
         "SYMOG", "2-bit weights are almost as accurate as float on a wide network (a point)", "{f:+.2f} points",
         lambda v: v.f >= -1.0, {"f": _claim("symog", bits="W2A32", model="vgg-small")},
-        "the draw: LSQ with SYMOG's levels loses a third of it (six epochs, one seed); drawn early, drawn less or with a "
-        "teacher it loses more",
+        "the draw: LSQ with SYMOG's levels loses a third of it (six epochs, one seed); drawn early, drawn less or with "
+        "a teacher it loses more",
     ),
     Tested(
         "NITI", "8-bit integers alone train MNIST as float does", "{f:.2f} %, float {g:.2f} %",

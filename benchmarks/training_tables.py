@@ -181,8 +181,9 @@ def soft_quantization() -> str:
 
 
 SOFT = {
-    "lsq": "LSQ", "lsq, steps of powers of two": "LSQ, steps of powers of two", "brevitas": "Brevitas' own", "symog": "SYMOG", "symog, drawn early": "drawn early",
-    "symog, drawn less": "drawn less", "symog, taught by the parent": "SYMOG, a teacher", "sgm": "SGM",
+    "lsq": "LSQ", "lsq, steps of powers of two": "LSQ, steps of powers of two", "brevitas": "Brevitas' own",
+    "symog": "SYMOG", "symog, drawn early": "drawn early", "symog, drawn less": "drawn less",
+    "symog, taught by the parent": "SYMOG, a teacher", "sgm": "SGM",
 }  # fmt: skip
 
 

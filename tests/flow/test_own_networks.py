@@ -88,7 +88,7 @@ class Net(nn.Module):
         super().__init__()
         self.stem, self.up, self.fc = block(12, 8, kind=nn.SiLU), nn.Conv2d(8, 16, 1), nn.Linear(12, classes)
         self.unit = nn.Sequential(block(4, 8), block(8, 8, groups=8), block(8, 4))
-        self.down, self.last = block(8, 8), block(20, 12)
+        self.down, self.back, self.last = block(8, 8), nn.ConvTranspose2d(8, 4, 2, stride=2), block(24, 12)
 
     def forward(self, x):
         x = self.stem(torch.cat([x[..., i::2, j::2] for j in (0, 1) for i in (0, 1)], 1))
@@ -99,7 +99,7 @@ class Net(nn.Module):
         small = self.down(F.max_pool2d(y, 2))
         y = torch.cat([y, F.interpolate(small, size=y.shape[2:], mode="bilinear")], 1)
         fine = F.relu(F.pixel_shuffle(self.up(small), 2))
-        return self.fc(self.last(torch.cat([y, fine], 1)).mean((2, 3)))
+        return self.fc(self.last(torch.cat([y, fine, self.back(small)], 1)).mean((2, 3)))
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from toolchain.errors import UserError
+from toolchain.train.own.kinds import BlockShuffle
 from toolchain.train.own.trace import layer_graph, layer_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")  # networks that have it are tested
@@ -211,6 +213,30 @@ def test_every_pad_by_zeros_is_the_pad_that_convolutions_take_over(
     assert isinstance(found, nn.ZeroPad2d) and found.padding == padding and torch.equal(graph(x), layer(x))
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "shuffle"),
+    [
+        (nn.ConvTranspose2d(4, 6, 2, stride=2), MAP, nn.PixelShuffle),
+        (nn.ConvTranspose2d(4, 6, 3, 3, groups=2, bias=False), MAP, nn.PixelShuffle),
+        (nn.ConvTranspose2d(4, 5, (1, 2), (1, 2)), MAP, BlockShuffle),
+        (nn.ConvTranspose1d(4, 6, 3, 3, groups=2), SIGNAL, BlockShuffle),
+        (nn.ConvTranspose1d(4, 3, 1), SIGNAL, BlockShuffle),
+    ],
+)
+def test_a_transposed_convolution_without_overlap_is_a_convolution_and_a_shuffle(
+    layer: nn.Module, shape: tuple[int, ...], shuffle: type
+) -> None:
+    """Also one that is called in two places is one layer, and what is frozen stays so."""
+    next(layer.parameters()).requires_grad_(False)
+    model = nn.Sequential(nn.Identity(), nn.Sequential(OrderedDict(up=layer)))
+    kind = f"Conv{len(shape) - 2}d"
+    assert _layers(model, shape) == [kind, shuffle.__name__]
+    graph = layer_graph(model, torch.rand(shape))
+    assert not graph.get_submodule("1.up.conv").weight.requires_grad
+    with pytest.raises(UserError, match=r"it is called twice, and units do not share weights \[layer '0.conv'\]"):
+        layer_graph(nn.Sequential(same := nn.ConvTranspose1d(4, 4, 2, 2), same), torch.rand(SIGNAL))
+
+
 def test_a_layer_of_a_class_of_ones_own_with_the_forward_of_pytorchs_is_that_layer() -> None:
     class Conv3x3(nn.Conv2d):
         def __init__(self, inputs: int, outputs: int) -> None:
@@ -343,7 +369,7 @@ def test_a_network_that_scales_its_input_is_told_what_the_run_does(function: Cal
         (nn.Softsign(), "a Softsign cannot be built [layer '1']; use Sigmoid, Tanh, SiLU"),
         (_falling(), "a slope of -0.5, which makes it fall [layer '1']; give a slope of 0 or more"),
         (nn.Upsample(12), "an upsampling of (4, 8, 8) by (1.5, 1.5), mode='nearest' [layer '1']; enlarge by whole"),
-        (nn.ConvTranspose2d(4, 4, 2), f"a ConvTranspose2d cannot be built [layer '1']; {ELSEWHERE}"),
+        (nn.ConvTranspose2d(4, 4, 2), "a ConvTranspose2d cannot be built [layer '1']; give it a stride of its kernel"),
         (nn.InstanceNorm2d(4), "an InstanceNorm2d cannot be built [layer '1']; its moments differ"),
         (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), "it pads with 'circular' [layer '1']; pad with zeros"),
         (nn.Conv2d(4, 4, 2, padding="same"), "padding='same' of an even kernel [layer '1']"),

@@ -30,6 +30,7 @@ from toolchain.train.own.kinds import (
 )
 from toolchain.train.own.moves import shuffled, taken
 from toolchain.train.own.tracer import Shapes, trace, write_sizes
+from toolchain.train.own.transposed import write_out_transposed
 from toolchain.train.own.twins import (
     CASTS,
     KEEPING,
@@ -78,6 +79,7 @@ def layer_graph(model: nn.Module, example: Tensor, *, copies: bool = False) -> f
     model = copy.deepcopy(model, {id(weight): weight.detach() for weight in made if isinstance(weight, Tensor)}).eval()
     if copies:
         fix_weights(model)
+    write_out_transposed(model)
     if isinstance(model, Weighted):
         model = nn.Sequential(OrderedDict(layer=model))
     graph = fx.GraphModule(model, trace(model))

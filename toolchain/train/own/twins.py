@@ -171,8 +171,8 @@ _LOGITS = "return the logits: the loss and the host apply it"
 _SMOOTH = "use Sigmoid, Tanh, SiLU, GELU, Hardswish, Hardsigmoid, ELU, SELU, CELU, Mish or Softplus"
 _ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevitas layers, or by onnxruntime"
 _BUILT_ELSEWHERE = """
-channel_shuffle conv_transpose1d conv_transpose2d convtranspose convtranspose1d convtranspose2d depthtospace expand
-gather getitem interpolate maximum minimum permute resize slice split transpose
+channel_shuffle conv_transpose1d conv_transpose2d convtranspose depthtospace expand gather getitem interpolate maximum
+minimum permute resize slice split transpose
 """
 _MOMENTS = """
 group_norm groupnorm groupnormalization instance_norm instancenorm1d instancenorm2d instancenormalization
@@ -186,6 +186,9 @@ _HINTS: dict[str, str] = {
     "sub": "fold the sign into the weights of the layer before, and add",
     **dict.fromkeys(("truediv", "div"), "put the factor into the weights of a layer"),
     **dict.fromkeys(_BUILT_ELSEWHERE.split(), _ELSEWHERE),
+    **dict.fromkeys(
+        ("convtranspose1d", "convtranspose2d"), f"give it a stride of its kernel, no padding; {_ELSEWHERE}"
+    ),
     **dict.fromkeys(
         ("gru", "lstm", "rnn"), "export builds a QuantLSTM that was trained with Brevitas, or unrolled steps"
     ),
