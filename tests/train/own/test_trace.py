@@ -191,6 +191,19 @@ def test_layers_keep_their_paths_and_functions_get_one_in_the_module_that_calls_
     assert next(n for n in graph.graph.nodes if n.target is operator.add).meta["path"] == "block.add"
 
 
+def test_a_layer_may_have_the_name_of_a_function() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.split, self.chunk, self.flatten = nn.Conv2d(4, 8, 1), nn.Conv2d(4, 4, 1), nn.Flatten()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.chunk(self.split(x)[:, 4:])
+            return self.flatten(x.view(2, 2, 2, 8, 8).transpose(1, 2).reshape(2, 4, 8, 8))
+
+    assert _layers(Named(), MAP) == ["Conv2d", "ChannelSlice", "Conv2d", "ChannelShuffle", "Flatten"]
+
+
 def test_a_padding_by_name_becomes_numbers() -> None:
     graph = layer_graph(nn.Sequential(nn.Conv2d(4, 4, 5, padding="same", dilation=2)), torch.rand(MAP))
     assert graph.get_submodule("0").padding == (4, 4)

@@ -253,7 +253,7 @@ class _Rewriter:
     def _take(self, node: fx.Node) -> None:
         """Let layers stand for a part of a tensor, which is one of several where they are cut at once."""
         read = node.args[0]
-        calls = [read, node] if isinstance(read, fx.Node) and read.target in _PARTS else [node]
+        calls = [read, node] if isinstance(read, fx.Node) and _is_call(read, _PARTS) else [node]
         source = calls[0].all_input_nodes[0]
         if source not in self.shapes or not self._tells(calls, source):
             raise self._unknown(calls[0])
@@ -267,7 +267,7 @@ class _Rewriter:
     def _shuffle(self, node: fx.Node) -> bool:
         """Let layers stand for the longest chain of views and turns from ``node`` on that they can; whether they do."""
         chain = [node]
-        while len(chain[-1].users) == 1 and (after := next(iter(chain[-1].users))).target in (*_VIEWS, *_TURNS):
+        while len(chain[-1].users) == 1 and _is_call(after := next(iter(chain[-1].users)), (*_VIEWS, *_TURNS)):
             chain.append(after)
         source = node.all_input_nodes[0]
         while any(each.target in _TURNS for each in chain) and self._tells(chain, source):
@@ -319,7 +319,7 @@ class _Rewriter:
         """Return whether ``node`` repeats one position for products alone, which do so by themselves."""
         before, after = self.shapes[node.args[0]], self.shapes[node]  # type: ignore[index]
         one = len(before) == len(after) > 2 and {*before[2:]} == {1} and before[:2] == after[:2]
-        return one and all(user.target in _MULTIPLIES for user in node.users)
+        return one and all(_is_call(user, _MULTIPLIES) for user in node.users)
 
     def _add(self, node: fx.Node) -> None:
         named = (value for key, value in node.kwargs.items() if (key, value) != ("alpha", 1))
@@ -400,6 +400,11 @@ class _Rewriter:
         """What an error calls the place of a call."""
         scope = _scope(node)
         return f"layer '{scope}', {node.name}" if scope else f"forward of {self.root}, {node.name}"
+
+
+def _is_call(node: fx.Node, functions: Sequence[Any]) -> bool:
+    """Return whether ``node`` calls one of ``functions`` or methods, whose names layers may have too."""
+    return node.op in ("call_function", "call_method") and node.target in functions
 
 
 def _operands(node: fx.Node) -> tuple[fx.Node | None, tuple[Any, ...], dict[str, Any]]:

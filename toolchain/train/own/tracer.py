@@ -16,7 +16,8 @@ from toolchain.train.own.twins import has_twin
 
 def _parts(node: fx.Node) -> int | None:
     """The parts of a tensor that ``node`` makes at once; None where the call does not tell."""
-    if node.target not in (torch.chunk, torch.tensor_split, "chunk", "tensor_split"):
+    kinds = (torch.chunk, torch.tensor_split, "chunk", "tensor_split")
+    if node.op == "call_module" or node.target not in kinds:
         return None
     count = [*node.args, *node.kwargs.values()][1]
     return count if isinstance(count, int) else None
