@@ -81,7 +81,7 @@ def _kept(places: Tensor, shape: Sequence[int], axis: int) -> range:
     Raises:
         NoTwinError: none, or not in steps of one size.
     """
-    indices = (places.long() // prod(shape[axis + 1 :]) % shape[axis]).unique().tolist()
+    indices = (places.flatten().long() // prod(shape[axis + 1 :]) % shape[axis]).bincount().nonzero().flatten().tolist()
     step = indices[1] - indices[0] if len(indices) > 1 else 1
     kept = range(indices[0], indices[-1] + 1, step) if indices else range(0)
     if not indices or [*kept] != indices:
