@@ -2,9 +2,10 @@
 
     python -m benchmarks own_networks [--only NAME ...] [--seed-list N ...]
 
-The networks and run files are those of ``examples/``: a MobileNet on digits, a network for raw audio on synthetic
-tones, and one for tables on synthetic sensor readings (`examples/make_data.py`). A row has the accuracy behind every
-stage, the shares that pruning has left, and the codes in which the C simulation of all test samples differs.
+The networks and run files are those of ``examples/``: a MobileNet and a network in the manner of YOLO's on digits, one
+for raw audio on synthetic tones, and one for tables on synthetic sensor readings (`examples/make_data.py`). A row has
+the accuracy behind every stage, the shares that pruning has left, and the codes in which the C simulation of all test
+samples differs.
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ CASES = {
     "mobilenet": Case(
         "inverted residuals as in torchvision: depthwise, ReLU6, dropout", "digits", "magnitude, 50 % of the MACs",
         ("data.name=digits", "data.augment=false", "train.batch_size=32"),
+    ),
+    "csp": Case(
+        "split blocks as in YOLO: pixels in blocks, SiLU, a pooled pyramid, upsampling", "digits",
+        "magnitude, 70 % of the MACs", ("data.name=digits", "data.augment=false", "train.batch_size=32"),
     ),
     "audio": Case(
         "three one-dimensional convolutions, functions in place of layers", "tones", "transport, 50 % of the MACs",

@@ -52,6 +52,7 @@ def _config(name: str, data: str, *overrides: str) -> RunConfig:
     ("name", "shape", "overrides", "share"),
     [
         ("mobilenet", (3, 8, 8), ["model.options.width=8", "stage.1.magnitude.macs=0.6"], 0.6),
+        ("csp", (3, 8, 8), ["model.options.width=8", "stage.1.magnitude.macs=0.8"], 0.8),
         ("audio", (1, 1, 96), ["model.options.channels=8"], 0.5),
         ("tabular", (1, 1, 24), ["model.options.hidden=[32, 16]"], 0.5),
     ],
