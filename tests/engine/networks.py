@@ -211,6 +211,29 @@ def reduced_joins(seed: int = 0, size: int = 7) -> Graph:
     return net.graph(net.matvec(x, 6))
 
 
+def selected_maps(seed: int = 0, size: int = 8) -> Graph:
+    """Parts and shuffles of channels: convolved, added, filtered, repeated, joined again, requantized, an answer.
+
+    As split blocks and shuffled units have them: of a map, of a joined one, of each other.
+    """
+    net = Builder((size, size, 5), 8, signed=True, seed=seed)
+    x = conv(net, net.input, 20, 3)
+    one, two = net.slice(x, 0, 9), net.slice(x, 9, 11)
+    y = net.mulshift(net.add(two, conv(net, two, 11, 3)), 8, per_channel=False)
+    first = x = conv(net, net.concat(one, two, y), 18, 1)
+    x = net.concat(net.slice(x, 0, 7), conv(net, net.slice(x, 7, 11), 10, 3))
+    x = net.permute(x, tuple(net.rng.permutation(17)))
+    y = depthwise(net, net.slice(x, 3, 6), 3)
+    few = net.slice(net.permute(net.slice(x, 2, 12), tuple(range(11, -1, -1))), 1, 5)
+    z = conv(net, few, 6, 3, 2)
+    wide = net.slice(net.upsample(z), 1, 4)
+    x = net.concat(net.upsample(net.slice(z, 2, 3)), net.mulshift(wide, 8), conv(net, wide, 8, 1))
+    x = conv(net, net.concat(net.slice(x, 1, 9), conv(net, x, 12, 1)), 10, 1)
+    x = net.mulshift(net.add(x, net.slice(first, 4, 10)), 8, per_channel=False)
+    out = net.matvec(net.mulshift(net.global_sum(net.mulshift(net.concat(y, few, x), 8)), 8), 6)
+    return net.graph(out, heads=(net.slice(first, 2, 5),))
+
+
 def unlike_joins(seed: int = 0, size: int = 6) -> Graph:
     """Maps of unlike parts, or of none, added and multiplied: behind a pool, behind a requantizer, and as they are."""
     net = Builder((size, size, 5), 8, signed=True, seed=seed)

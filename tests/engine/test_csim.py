@@ -18,6 +18,7 @@ from tests.engine.networks import (
     one_column,
     reduced_joins,
     residual_blocks,
+    selected_maps,
     twice_read,
     two_heads,
     unlike_joins,
@@ -298,6 +299,20 @@ def test_what_works_channel_by_channel_reads_joined_maps(tile_depth: int) -> Non
     assert {p.slot is None for p in wide} == {False, True}
     assert all(len(p.kept) < p.out[2] for p in wide)
     check(reduced_joins(), found)
+
+
+@pytest.mark.parametrize("facts", [{"tile_depth": 96}, {"tile_depth": 512, "lanes": 8, "bank_words": 2048}])
+def test_parts_and_shuffles_of_channels(facts: dict[str, int]) -> None:
+    """Convolutions read them where they lie, in memory and in a bank, and what else reads them has a copy."""
+    graph = selected_maps()
+    network = cut(graph)
+    shape = engine_for([network], **facts)
+    inside = {life.name: 0 for life in lifetimes(network, shape)[:1]} if "bank_words" in facts else {}
+    copies = [p for p in network.passes if p.conv is not None and (p.conv.weight != 0).sum() == len(p.conv.weight)]
+
+    assert len(copies) == 9  # what is added (two), filtered, requantized, joined (four) and put out
+    assert not any(p.kept is not None and p.conv is not None for p in network.passes)
+    check(graph, program(network, shape, inside))
 
 
 @pytest.mark.parametrize("tile_depth", [48, 512])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.engine.networks import conv, inverted_residuals, joined_maps, residual_blocks
+from tests.engine.networks import conv, inverted_residuals, joined_maps, residual_blocks, selected_maps
 from tests.engine.test_csim import engine_for
 from tests.graphs import Builder
 from toolchain.engine import csim
@@ -20,19 +20,20 @@ from toolchain.ir.ops.window import Window
 from toolchain.ir.ranges import value_ranges
 
 GRAPHS = (inverted_residuals(), residual_blocks())
-JOINED = joined_maps(size=8)
+JOINED, SELECTED = joined_maps(size=8), selected_maps()
 
 
 def engine(graph: Graph) -> Program:
     """All maps but the first two in memory, weights in tiles."""
     network = cut(graph)
+    built_for = (SELECTED,) if graph is SELECTED else (*GRAPHS, JOINED)
     facts = {"tile_depth": 96, "bank_words": 2048, "small_words": 1024}
     placement = {p.result: bank for bank, p in enumerate(network.passes[:2])}
-    return program(network, engine_for([cut(each) for each in (*GRAPHS, JOINED)], **facts), placement)
+    return program(network, engine_for([cut(each) for each in built_for], **facts), placement)
 
 
 @pytest.mark.needs_gxx
-@pytest.mark.parametrize("graph", [*GRAPHS, JOINED])
+@pytest.mark.parametrize("graph", [*GRAPHS, JOINED, SELECTED])
 def test_every_pass_alone_equals_its_nodes(graph: Graph) -> None:
     found = engine(graph)
     driven = drive_passes(EngineSim(graph, found))

@@ -20,7 +20,7 @@ from toolchain.errors import UserError
 from toolchain.ir.graph import Graph
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.argmax import ArgMax
-from toolchain.ir.ops.maps import Concat, Upsample
+from toolchain.ir.ops.maps import Concat, Permute, Slice, Upsample
 from toolchain.ir.ops.multiply import Multiply
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
@@ -30,6 +30,7 @@ from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Value
 from toolchain.passes.drop_identities import drop_identities
 from toolchain.passes.fuse_tables import fuse_tables
+from toolchain.passes.join_slices import join_slices
 from toolchain.passes.merge_requantizers import merge_requantizers
 from toolchain.passes.plain_forms import plain_forms
 from toolchain.passes.spread_sums import spread_sums
@@ -60,7 +61,8 @@ def cut(graph: Graph, *, fuse: bool = True) -> Cut:
 
 def engine_form(graph: Graph) -> Graph:
     """The INTEGER ``graph`` as passes are cut from it; it computes the same."""
-    return spread_sums(plain_forms(fuse_tables(merge_requantizers(drop_identities(graph, of_codes=True)))))
+    plain = drop_identities(join_slices(graph), of_codes=True)
+    return spread_sums(plain_forms(fuse_tables(merge_requantizers(plain))))
 
 
 def refusals(graph: Graph) -> list[tuple[str, str]]:
@@ -96,6 +98,7 @@ class _Cutter:
         self.alias: dict[str, str] = {}
         self.repeat: dict[str, tuple[int, int]] = {}  # how often an alias is read, by axis
         self.joined: dict[str, Joined] = {}
+        self.views: dict[str, Joined] = {}  # aliases that are some channels of a stored map
         self.done: set[str] = set()
         self.folded = False
         self.refused: list[UserError] = []
@@ -135,6 +138,8 @@ class _Cutter:
                     self._join(node, passes)
                 elif isinstance(node, Upsample):
                     self._upsample(node, passes)
+                elif isinstance(node, Slice | Permute):
+                    self._select(node, passes)
                 else:
                     passes.append(self._pass(node))
             except UserError as error:
@@ -160,7 +165,7 @@ class _Cutter:
         if value.name in self.coded.written:
             raise refused(node, "the answer is a joined map")
         parts = [self.values[name] for name in node.inputs]
-        within = [self.joined.get(self._stored(part.name)) or Joined.alone(part) for part in parts]
+        within = [self._kept(part) or Joined.alone(part) for part in parts]
         if requantizer is None and len({*map(self.coded.form, parts)}) > 1:
             raise refused(node, "the zero points of its inputs differ, or some are signed and others not")
         a_beat = BEAT_BITS // self.coded.bits
@@ -190,16 +195,41 @@ class _Cutter:
         rows, columns = self.repeat.get(source, (1, 1))
         self.alias[value.name] = self._stored(source)
         self.repeat[value.name] = (rows * node.factors[0], columns * node.factors[1])
+        if source in self.views:
+            self.views[value.name] = self.views[source]
         if value.name in self.coded.written or not all(self._convolves(r) for r in self.coded.readers[value.name]):
             passes.append(self._copy(node, value))
-            self._keep(node, value, self.joined.get(self.alias[value.name]))
-            del self.alias[value.name], self.repeat[value.name]
+            self._keep(node, value, self._kept(value))
+            self._forget(value)
+
+    def _select(self, node: Slice | Permute, passes: list[Pass]) -> None:
+        """Convolutions read channels of a map where they lie, by weights of zero for the others; others read a copy."""
+        source, value = self.values[node.inputs[0]], node.output
+        stored = self._stored(source.name)
+        self._demand_shape(node, source)
+        within = self.views.get(source.name) or self.joined.get(stored) or Joined.alone(source)
+        self.alias[value.name], taken = stored, node.evaluate(within.places)
+        self.views[value.name] = Joined(taken, within.channels)
+        if source.name in self.repeat:
+            self.repeat[value.name] = self.repeat[source.name]
+        if value.name in self.coded.written or not all(self._convolves(r) for r in self.coded.readers[value.name]):
+            passes.append(self._copy(node, value))
+            self._forget(value)
+
+    def _forget(self, value: Value) -> None:
+        """A pass makes a map of ``value``, which is no alias any more."""
+        for known in (self.alias, self.repeat, self.views):
+            known.pop(value.name, None)
+
+    def _kept(self, value: Value) -> Joined | None:
+        """The channels of the joined map that a pass keeps when it copies ``value``; None where it makes them anew."""
+        return None if value.name in self.views else self.joined.get(self._stored(value.name))
 
     def _convolves(self, reader: Node) -> bool:
-        """Return whether ``reader`` feeds a convolution, or a concatenation."""
+        """Return whether ``reader`` feeds a convolution, or a concatenation, or takes some channels."""
         if isinstance(reader, Window):
             return isinstance(self.coded.only_reader(reader.output), MatVec)
-        return isinstance(reader, MatVec | Concat) or (
+        return isinstance(reader, MatVec | Concat | Slice | Permute) or (
             isinstance(reader, Upsample) and all(map(self._convolves, self.coded.readers[reader.output.name]))
         )
 
@@ -210,7 +240,17 @@ class _Cutter:
         name, shape = node.origin[0] if node.origin else node.name, value.shape
         repeat, join = self.repeat.get(value.name, (1, 1)), self.joined.get(source)
         p = Pass(name, source, value.name, shape, shape, shape, first=requant, repeat=repeat)
+        if value.name in self.views:
+            conv, first = self._rearranged(value, requant)
+            return self._convolving(replace(p, conv=conv, first=first), value, conv)
         return p if join is None else join.widened(p)
+
+    def _convolving(self, p: Pass, source: Value, conv: Convolution) -> Pass:
+        """``p``, which begins with ``conv`` on ``source``, with zeros for the channels that lie beside those."""
+        view, join = self.views.get(source.name), self.joined.get(p.source)
+        if view is None:
+            return p if join is None else join.convolved(p, conv)
+        return replace(view.convolved(p, conv), spread=None if join is None else join.places)
 
     def _keep(self, node: Node, value: Value, join: Joined | None) -> None:
         """Note that ``value``, made by a pass of ``node``, has the channels of ``join`` where it has them."""
@@ -271,7 +311,7 @@ class _Cutter:
         )
         if conv is None:
             return found if join is None else join.widened(found)
-        found = found if join is None else join.convolved(found, conv)
+        found = self._convolving(found, source, conv)
         return found if added is None else added.fanned(found)
 
     def _rearranged(self, source: Value, first: Requant | None) -> tuple[Convolution, Requant]:
@@ -288,7 +328,8 @@ class _Cutter:
 
     def _demand_shape(self, node: Node, value: Value) -> None:
         """Demand that the stored map that ``value`` names lies in memory as ``value`` does: with the same channels."""
-        if value.name not in self.repeat and self.values[self._stored(value.name)].shape[2] != value.shape[2]:
+        aliased = value.name in self.repeat or value.name in self.views
+        if not aliased and self.values[self._stored(value.name)].shape[2] != value.shape[2]:
             raise refused(node, RESHAPED)
 
     def _read_inside(self, value: Value) -> bool:
@@ -317,7 +358,8 @@ class _Cutter:
     def _dense(self, node: MatVec) -> tuple[tuple[int, int, int], Convolution]:
         """A product at every position; over a flattened map, a convolution as large as the map."""
         source = self.values[node.inputs[0]]
-        shape = source.shape if source.name in self.repeat else self.values[self._stored(source.name)].shape
+        own = source.name in self.repeat or source.name in self.views
+        shape = source.shape if own else self.values[self._stored(source.name)].shape
         if shape[2] == source.shape[2]:
             weight = node.weight.reshape(len(node.weight), 1, 1, -1)
             return source.shape, Convolution(weight)

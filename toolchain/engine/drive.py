@@ -23,6 +23,7 @@ from toolchain.engine.tables import Program, program
 from toolchain.errors import UserError, VerificationError
 from toolchain.ir.evaluate import needed, values
 from toolchain.ir.graph import Graph
+from toolchain.ir.ops.maps import Permute, Slice
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.products import Depthwise, GroupedMatVec, MatVec, Product
 from toolchain.ir.ops.window import Window
@@ -82,15 +83,20 @@ def directed_frames(graph: Graph, p: Pass, ranges: Mapping[str, Range]) -> list[
     ends = [{n: np.full(shapes[n], ranges[n][side ^ i]) for i, n in enumerate(names)} for side in (1, 0)]
     zeros = {n: np.full(shapes[n], min(max(0, ranges[n][0]), ranges[n][1])) for n in names}
     frames = [Frame("largest", ends[0]), Frame("least", ends[1]), Frame("zeros", zeros)]
-    nodes = [node for node in needed(graph.nodes, [p.result], names) if not node.renames] if p.macs else []
-    places, kernel = windows_apart(nodes, shapes[p.source])
+    whole = p.slot is None or p.slot.own is None  # else the nodes are of all parts of a joined map
+    needs = needed(graph.nodes, [p.result], names) if p.macs and whole else ()
+    nodes = [node for node in needs if not node.renames]
+    taken = np.arange(shapes[p.source][2])  # the channels that the product reads
+    while nodes and isinstance(nodes[0], Slice | Permute):
+        taken = nodes.pop(0).evaluate(taken)
+    places, kernel = windows_apart(nodes, (*shapes[p.source][:2], len(taken)))
     count = ceil(LEAST_SUMS / len(places)) if places else 1
     vectors = _sums_at_their_ends(nodes, ranges[p.source], len(places) * count) if places else []
     for i in range(count):
         mixed = {n: rng.integers(*ranges[n], shapes[n], dtype=np.int64, endpoint=True) for n in names}
         for (top, left), vector in zip(places, vectors[i * len(places) :], strict=False):
             patch = mixed[p.source][top : top + kernel[0], left : left + kernel[1]]
-            patch[:] = vector.reshape(patch.shape)
+            patch[..., taken] = vector.reshape(*patch.shape[:2], len(taken))
         frames.append(Frame("sums at their ends", mixed))
     return frames
 
