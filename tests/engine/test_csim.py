@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.engine.networks import (
+    conv,
     curved_maps,
     few_columns,
     gated_maps,
@@ -313,6 +314,18 @@ def test_parts_and_shuffles_of_channels(facts: dict[str, int]) -> None:
     assert len(copies) == 9  # what is added (two), filtered, requantized, joined (four) and put out
     assert not any(p.kept is not None and p.conv is not None for p in network.passes)
     check(graph, program(network, shape, inside))
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_pixels_in_blocks_are_windows_that_the_host_or_the_engine_lays_out(channels: int) -> None:
+    """Of few channels the host does so: its windows are those of positions too."""
+    net = Builder((8, 12, channels), 8)
+    x = conv(net, net.space_to_depth(net.input), 12, 3)
+    graph = net.graph(net.matvec(conv(net, net.space_to_depth(x), 10, 1), 6))
+    network = cut(graph)
+
+    assert network.folded == (channels == 1) and len(network.passes) == 3
+    check(graph, program(network, engine_for([network], tile_depth=512), {}))
 
 
 @pytest.mark.parametrize("tile_depth", [48, 512])

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from toolchain.deploy.facts import Ends
-from toolchain.engine.hosts import answer_names
+from toolchain.engine.hosts import answer_names, first_window
 from toolchain.engine.layers import Pass
 from toolchain.engine.shape import SUM_BITS
 from toolchain.engine.tables import Located, Program
 from toolchain.flow.engine import MEMORY
 from toolchain.ir.graph import Graph
-from toolchain.ir.ops.window import Window
 
 
 def engine_ends(graph: Graph, found: Program) -> Ends:
@@ -42,7 +41,7 @@ def _end(found: Program, located: Located, facts: dict[str, Any]) -> dict[str, A
 
 def _window(graph: Graph, found: Program) -> dict[str, Any]:
     """The windows of the first layer, which the host lays out."""
-    node = next(node for node in graph.nodes if isinstance(node, Window))
+    node = first_window(graph)
     fill = node.pad_value + found.zero(graph.input.name)
     kernel, stride, pads, dilation = (list(v) for v in (node.kernel, node.stride, node.pads, node.dilation))
     return {"kernel": kernel, "stride": stride, "pads": pads, "dilation": dilation, "fill": fill}

@@ -34,6 +34,7 @@ from toolchain.passes.join_slices import join_slices
 from toolchain.passes.merge_requantizers import merge_requantizers
 from toolchain.passes.plain_forms import plain_forms
 from toolchain.passes.spread_sums import spread_sums
+from toolchain.passes.stride_blocks import stride_blocks
 
 UNQUANTIZED = "its sums are not quantized"
 
@@ -61,7 +62,7 @@ def cut(graph: Graph, *, fuse: bool = True) -> Cut:
 
 def engine_form(graph: Graph) -> Graph:
     """The INTEGER ``graph`` as passes are cut from it; it computes the same."""
-    plain = drop_identities(join_slices(graph), of_codes=True)
+    plain = drop_identities(stride_blocks(join_slices(graph)), of_codes=True)
     return spread_sums(plain_forms(fuse_tables(merge_requantizers(plain))))
 
 

@@ -12,6 +12,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.window import Window
 from toolchain.ir.types import Array
+from toolchain.passes.stride_blocks import stride_blocks
 
 
 def answer_names(graph: Graph) -> tuple[str, ...]:
@@ -21,12 +22,17 @@ def answer_names(graph: Graph) -> tuple[str, ...]:
     return tuple(n.inputs[0] if isinstance(n := makers.get(name), ArgMax) else name for name in names)
 
 
+def first_window(graph: Graph) -> Window:
+    """The window of the first layer, which the host lays out where a cut is ``folded``; of positions, not of blocks."""
+    return next(node for node in stride_blocks(graph).nodes if isinstance(node, Window))
+
+
 def input_beats(graph: Graph, found: Program, codes: Array) -> Array:
     """The input map (beats, 2) of one frame of input ``codes`` (H, W, C)."""
     zero = found.zero(graph.input.name)
     stored = codes + zero
     if found.cut.folded:
-        node = next(n for n in graph.nodes if isinstance(n, Window))
+        node = first_window(graph)
         view = windows(stored[None], node.kernel, node.stride, node.pads, node.dilation, node.pad_value + zero)
         stored = view.reshape(*view.shape[1:3], -1)
     return map_beats(stored, found.shape)
