@@ -7,7 +7,7 @@
 Rates are estimates at 250 MHz with the memory bandwidth that the board's file gives. MobileNetV2 is the quantized file
 below FPGAFLOW_DATA/models (its weights rounded to 4 bits for W4A8). EfficientNet-Lite0 has its real weights, quantized
 after training by benchmarks/efficientnet.py on first use, with factors of 16 bits and, for comparison, free ones.
-MobileNetV3-Small, ResNet-18, the U-net, Tiny YOLOv3 and YOLOv5n have seeded weights, so that only their shapes and
+MobileNetV3-Small, ResNet-18, the U-net and the YOLOs have seeded weights, so that only their shapes and
 number formats count; the first is quantized as a user's float network is.
 """
 
@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks import mobilenet_v3, schemas
 from benchmarks.common import Row, print_rows, timed
 from benchmarks.efficientnet import Case, images, quantized
-from benchmarks.engine_networks import resnet18, tiny_yolo, unet, with_weights_of, yolov5n
+from benchmarks.engine_networks import resnet18, tiny_yolo, unet, with_weights_of, yolov5n, yolov8n
 from toolchain.boards import Board, load_board
 from toolchain.dse.bound import mac_cycles
 from toolchain.engine.candidates import Budget
@@ -49,7 +49,8 @@ from toolchain.train.runs import saved_metrics
 
 BOARD, CLOCK_MHZ = "zu3eg", 250.0
 MOBILENET, EFFICIENTNET, UNET = "mobilenet_v2_a8w6b32.onnx", "EfficientNet-Lite0", "U-net, 256 x 256"
-YOLO, YOLOV5N, SMALL = "Tiny YOLOv3, 416 x 416", "YOLOv5n, 320 x 320", "MobileNetV3-Small"
+YOLO, YOLOV5N, YOLOV8N = "Tiny YOLOv3, 416 x 416", "YOLOv5n, 320 x 320", "YOLOv8n, 320 x 320"
+SMALL = "MobileNetV3-Small"
 IMAGES = (32, 64, 16)  # images that calibrate and judge EfficientNet-Lite0, and bits of its requantizers' factors
 
 COLUMNS = {"network": "network", "weight_bits": "W", "act_bits": "A", "variant": "variant", "fps": "fps",
@@ -71,6 +72,7 @@ NETWORKS: tuple[tuple[str, int, int, Builder], ...] = (
     (UNET, 8, 8, lambda: unet(8, 8)),
     (YOLO, 8, 8, lambda: tiny_yolo(8, 8)),
     (YOLOV5N, 8, 8, lambda: yolov5n(8, 8)),
+    (YOLOV8N, 8, 8, lambda: yolov8n(8, 8)),
 )
 
 ALL = Choices()
@@ -112,7 +114,7 @@ def main() -> int:
     """Search, write the rows, print them; rows of other networks stay."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--simulate", type=int, default=0, metavar="IMAGES", help="random ones, of MobileNets, the U-net and both YOLO"
+        "--simulate", type=int, default=0, metavar="IMAGES", help="random ones, of MobileNets, the U-net and all YOLOs"
     )
     parser.add_argument("--images", type=int, default=0, help="of EfficientNet-Lite0, simulated")
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds for each call of the solver")
@@ -158,7 +160,7 @@ def shown(job: Job, graph: Graph, found: Engine, random: int, photographs: int) 
         if photographs:
             pixels = images()[0][-case.test :][:photographs].transpose(0, 2, 3, 1)
             facts |= simulated(graph, found, encode(graph, pixels))
-    elif random and job.network in ("MobileNetV2", SMALL, UNET, YOLO, YOLOV5N):
+    elif random and job.network in ("MobileNetV2", SMALL, UNET, YOLO, YOLOV5N, YOLOV8N):
         kind = graph.input.qint
         codes = np.random.default_rng(0).integers(kind.min, kind.max + 1, (random, *graph.input.shape))
         facts |= simulated(graph, found, codes)

@@ -13,7 +13,7 @@ import numpy as np
 
 from toolchain.ir.graph import Graph, Output
 from toolchain.ir.ops.add import Add
-from toolchain.ir.ops.maps import Concat, Upsample
+from toolchain.ir.ops.maps import Concat, Slice, Upsample
 from toolchain.ir.ops.node import Node
 from toolchain.ir.ops.pools import GlobalSum, Pool
 from toolchain.ir.ops.products import Depthwise, MatVec
@@ -36,6 +36,9 @@ YOLO, YOLO_BOXES = (16, 32, 64, 128, 256), 255
 
 YOLOV5N = ((32, 1), (64, 2), (128, 3), (256, 1))
 """Channels of the stages of YOLOv5n, each at half the size, and how many sums of branches are in their blocks."""
+
+YOLOV8N, YOLOV8N_HEADS = ((32, 1), (64, 2), (128, 2), (256, 1)), (64, 80)
+"""Channels and sums of branches of the stages of YOLOv8n, and outputs of the two heads at each of its sizes."""
 
 SILU_STEP, SILU_CODES = 16, (-10, 245)
 """What SiLU reads is a code / 16; its codes count from a zero point of 10."""
@@ -145,6 +148,10 @@ class Network:
         """Every position twice along both axes."""
         return self._add(Upsample, (x,), (2 * x.shape[0], 2 * x.shape[1], x.shape[2]), factors=(2, 2))
 
+    def part(self, x: Value, start: int, count: int) -> Value:
+        """``count`` channels from ``start`` on."""
+        return self._add(Slice, (x,), (*x.shape[:2], count), start=start)
+
     def join(self, *parts: Value) -> Value:
         """The channels of all."""
         channels = tuple(part.shape[2] for part in parts)
@@ -238,6 +245,40 @@ def yolov5n(weight_bits: int, act_bits: int, size: int = 320) -> Graph:
         x = block(net.join(net.silu_conv(x, way.shape[2], 3, 2), way), 2 * way.shape[2])
         heads.append(x)
     return net.graph(*(net.product(head, YOLO_BOXES) for head in heads))
+
+
+def yolov8n(weight_bits: int, act_bits: int, size: int = 320) -> Graph:
+    """YOLOv8n: split blocks (C2f) with SiLU, a pooled pyramid, boxes (64 channels) and classes (80) at three sizes."""
+    net = Network(f"yolov8n-w{weight_bits}a{act_bits}", weight_bits, act_bits, size)
+
+    def block(x: Value, channels: int, pairs: int = 1, *, sums: bool = False) -> Value:
+        whole, half = net.silu_conv(x, channels), channels // 2
+        parts = [net.part(whole, 0, half), net.part(whole, half, half)]
+        for _ in range(pairs):
+            y = net.silu_conv(net.silu_conv(parts[-1], half, 3), half, 3)
+            parts.append(net.sum(parts[-1], y, SILU_CODES) if sums else y)
+        return net.silu_conv(net.join(*parts), channels)
+
+    x, maps = net.silu_conv(net.input, 16, 3, 2), []
+    for channels, pairs in YOLOV8N:
+        x = block(net.silu_conv(x, channels, 3, 2), channels, pairs, sums=True)
+        maps.append(x)
+    pooled = [net.silu_conv(x, 128)]
+    for _ in range(3):
+        pooled.append(net.pool(pooled[-1], 5, 1))
+    x = coarse = net.silu_conv(net.join(*pooled), 256)
+    ways = []
+    for skip in (maps[2], maps[1]):
+        ways.append(x)
+        x = block(net.join(net.upsample(x), skip), skip.shape[2])
+    levels = [x]
+    for way in (ways[1], coarse):
+        x = block(net.join(net.silu_conv(x, x.shape[2], 3, 2), way), 2 * x.shape[2])
+        levels.append(x)
+    return net.graph(*(
+        net.product(net.silu_conv(net.silu_conv(level, count, 3), count, 3), count)
+        for level in levels for count in YOLOV8N_HEADS
+    ))  # fmt: skip
 
 
 def with_weights_of(graph: Graph, bits: int) -> Graph:
