@@ -316,6 +316,21 @@ def test_parts_and_shuffles_of_channels(facts: dict[str, int]) -> None:
     check(graph, program(network, shape, inside))
 
 
+def test_answers_of_joined_maps_are_put_out_without_the_gaps_between_their_parts() -> None:
+    """As heads of boxes and classes are: as they are, quantized again, enlarged, pooled, and read by a layer too."""
+    net = Builder((6, 6, 5), 8)
+    x = conv(net, net.input, 12, 3)
+    both = net.concat(conv(net, x, 9, 1), conv(net, x, 7, 3))
+    again = net.mulshift(net.concat(x, conv(net, x, 3, 1)), 8)
+    heads = (both, again, net.upsample(both), net.pool(net.window(again), 9))
+    graph = net.graph(net.matvec(both, 6), heads=heads)
+    network = cut(graph)
+
+    assert [p.out[2] for p in network.read] == [6, 16, 15, 16, 15]
+    assert all(p.kept is None and p.slot is None for p in network.read)
+    check(graph, program(network, engine_for([network], tile_depth=512), {}))
+
+
 @pytest.mark.parametrize("channels", [1, 5])
 def test_pixels_in_blocks_are_windows_that_the_host_or_the_engine_lays_out(channels: int) -> None:
     """Of few channels the host does so: its windows are those of positions too."""

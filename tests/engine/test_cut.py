@@ -189,12 +189,7 @@ def _read_twice(net: Builder) -> Value:
 @pytest.mark.parametrize(
     ("network", "op", "why"),
     [
-        (lambda net: net.concat(*_maps(net)), "Concat", "the answer is a joined map"),
         (_joined_with_signs, "Concat", "the zero points of its inputs differ, or some are signed and others not"),
-        (
-            lambda net: net.upsample(net.concat(*_maps(net))), "Upsample",
-            "the answer is made of a joined map, channel by channel",
-        ),
         (
             lambda net: net.matvec(net.upsample(_maps(net)[0], edges=(1, 0, 0, 1)), 5), "Upsample",
             "it repeats positions beyond the map's edges",

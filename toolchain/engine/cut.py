@@ -8,6 +8,7 @@ from math import ceil
 
 import numpy as np
 
+from toolchain.engine.answers import copy_joined_answers
 from toolchain.engine.coded_graph import CODERS, REQUANTIZERS, WIDEST_CODE, CodedGraph
 from toolchain.engine.hosts import answer_names
 from toolchain.engine.joined import Joined
@@ -63,7 +64,7 @@ def cut(graph: Graph, *, fuse: bool = True) -> Cut:
 def engine_form(graph: Graph) -> Graph:
     """The INTEGER ``graph`` as passes are cut from it; it computes the same."""
     plain = drop_identities(stride_blocks(join_slices(graph)), of_codes=True)
-    return spread_sums(plain_forms(fuse_tables(merge_requantizers(plain))))
+    return copy_joined_answers(spread_sums(plain_forms(fuse_tables(merge_requantizers(plain)))))
 
 
 def refusals(graph: Graph) -> list[tuple[str, str]]:
@@ -163,8 +164,6 @@ class _Cutter:
         value = node.output if requantizer is None else requantizer.output
         if requantizer is not None:
             self.done.add(requantizer.name)
-        if value.name in self.coded.written:
-            raise refused(node, "the answer is a joined map")
         parts = [self.values[name] for name in node.inputs]
         within = [self._kept(part) or Joined.alone(part) for part in parts]
         if requantizer is None and len({*map(self.coded.form, parts)}) > 1:
@@ -200,7 +199,7 @@ class _Cutter:
             self.views[value.name] = self.views[source]
         if value.name in self.coded.written or not all(self._convolves(r) for r in self.coded.readers[value.name]):
             passes.append(self._copy(node, value))
-            self._keep(node, value, self._kept(value))
+            self._keep(value, self._kept(value))
             self._forget(value)
 
     def _select(self, node: Slice | Permute, passes: list[Pass]) -> None:
@@ -253,11 +252,9 @@ class _Cutter:
             return p if join is None else join.convolved(p, conv)
         return replace(view.convolved(p, conv), spread=None if join is None else join.places)
 
-    def _keep(self, node: Node, value: Value, join: Joined | None) -> None:
-        """Note that ``value``, made by a pass of ``node``, has the channels of ``join`` where it has them."""
+    def _keep(self, value: Value, join: Joined | None) -> None:
+        """Note that ``value``, which a pass makes, has the channels of ``join``."""
         if join is not None:
-            if value.name in self.coded.written:
-                raise refused(node, "the answer is made of a joined map, channel by channel")
             self.joined[value.name] = join
 
     def _pass(self, node: Node) -> Pass:
@@ -294,7 +291,7 @@ class _Cutter:
             self._demand_shape(node, source)
             if merge is not None and not (join is added is None or (join is not None and join.is_like(added))):
                 conv, first = self._rearranged(source, first)
-        self._keep(node, value, join if conv is None else added)
+        self._keep(value, join if conv is None else added)
         found = Pass(
             name=node.origin[0] if node.origin else node.name,
             source=stored,
