@@ -210,7 +210,7 @@ TARGETS = {"W4A4": 0.5, "W3A3": 1.0, "W2A2": 2.5}
 def from_float() -> str:
     """Networks quantized from long float trainings: what each method loses, mean and standard error.
 
-    Only schedules of ten epochs and more are shown.
+    Only schedules of four epochs and more are shown.
     """
     found = _from_float()
     ordered = sorted({of[:-1] for of in found}, key=lambda of: (of[0], of[2], of[1]), reverse=True)
@@ -242,7 +242,7 @@ def _from_float() -> dict[tuple[str, str, int, str], list[Row]]:
     found: dict[tuple[str, str, int, str], list[Row]] = {}
     for row in CLAIMS.rows():
         method, _, teacher = row["method"].partition(" by ")
-        if method in FROM_FLOAT and row["bits"] in TARGETS and row["epochs"] >= 10:
+        if method in FROM_FLOAT and row["bits"] in TARGETS and row["epochs"] >= 4:
             about = _float_of(row)
             if "teacher_top1" in row:
                 about += f", taught by {NETWORKS[teacher]} of {100 * row['teacher_top1']:.2f}"
