@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 
+import brevitas.nn as qnn
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from toolchain.errors import UserError
 from toolchain.train.own.kinds import BlockShuffle
 from toolchain.train.own.trace import layer_graph, layer_of
+from toolchain.train.own.transposed import write_out_transposed
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")  # networks that have it are tested
 MAP, SIGNAL, ROW = (2, 4, 8, 8), (2, 4, 12), (2, 12)
@@ -106,6 +108,7 @@ def _layers(model: nn.Module, shape: tuple[int, ...]) -> list[str]:
         (MAP, lambda m, x: x.mean((2, 3), keepdim=True).expand_as(x) * x, ["AdaptiveAvgPool2d", "mul"]),
         (MAP, lambda m, x: x.chunk(2, 1)[1], ["ChannelSlice"]),
         (MAP, lambda m, x: torch.split(x, [1, 3], dim=1)[1], ["ChannelSlice"]),
+        (MAP, lambda m, x: torch.cat([*x.chunk(dim=1, chunks=2)], 1), ["ChannelSlice", "ChannelSlice", "cat"]),
         (MAP, lambda m, x: torch.cat([*torch.chunk(x, 4, 1)][:2], 1), ["ChannelSlice", "ChannelSlice", "cat"]),
         (MAP, lambda m, x: torch.cat(list(x.tensor_split(2, dim=1))[::-1], 1), ["ChannelSlice", "ChannelSlice", "cat"]),
         (MAP, lambda m, x: x[:, 1:, ::2, 1::2], ["ChannelSlice", "PositionSlice"]),
@@ -248,6 +251,22 @@ def test_a_transposed_convolution_without_overlap_is_a_convolution_and_a_shuffle
     assert not graph.get_submodule("1.up.conv").weight.requires_grad
     with pytest.raises(UserError, match=r"it is called twice, and units do not share weights \[layer '0.conv'\]"):
         layer_graph(nn.Sequential(same := nn.ConvTranspose1d(4, 4, 2, 2), same), torch.rand(SIGNAL))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        qnn.QuantConvTranspose2d(4, 4, 2, stride=2),
+        nn.ConvTranspose2d(4, 4, 2, stride=2, dilation=2),
+        nn.ConvTranspose2d(4, 4, 2, stride=2, padding=1),
+        nn.ConvTranspose2d(4, 4, 3, stride=2),
+    ],
+)
+def test_a_transposed_convolution_of_another_kind_stays_what_it_is(layer: nn.Module) -> None:
+    """One of Brevitas has a quantizer; the windows of others overlap, or have gaps."""
+    model = nn.Sequential(nn.Identity(), layer)
+    write_out_transposed(model)
+    assert model[1] is layer
 
 
 def test_a_layer_of_a_class_of_ones_own_with_the_forward_of_pytorchs_is_that_layer() -> None:

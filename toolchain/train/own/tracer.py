@@ -19,7 +19,8 @@ def _parts(node: fx.Node) -> int | None:
     kinds = (torch.chunk, torch.tensor_split, "chunk", "tensor_split")
     if node.op == "call_module" or node.target not in kinds:
         return None
-    count = [*node.args, *node.kwargs.values()][1]
+    named = node.kwargs.get("chunks", node.kwargs.get("indices_or_sections"))
+    count = node.args[1] if len(node.args) > 1 else named
     return count if isinstance(count, int) else None
 
 

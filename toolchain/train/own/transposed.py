@@ -28,10 +28,16 @@ def write_out_transposed(model: nn.Module) -> None:
 
 
 def _lie_side_by_side(layer: nn.Module) -> bool:
-    """Return whether ``layer`` is a transposed convolution whose windows lie side by side, with a plain weight."""
+    """Return whether ``layer`` is a transposed convolution whose windows lie side by side, with a plain weight.
+
+    One of Brevitas, which is a subclass with a quantizer, is not.
+    """
     if not isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d) or "weight" not in layer._parameters:
         return False
-    return layer.kernel_size == layer.stride and not any(layer.padding) and not any(layer.output_padding)
+    if type(layer).forward not in (nn.ConvTranspose1d.forward, nn.ConvTranspose2d.forward):
+        return False
+    apart = layer.kernel_size == layer.stride and {*layer.dilation} == {1}
+    return apart and not any(layer.padding) and not any(layer.output_padding)
 
 
 def _written_out(layer: Any) -> nn.Module:
