@@ -315,6 +315,7 @@ ELSEWHERE = "export builds it in a network that is quantized elsewhere: of Brevi
         (lambda m, x: x.flip(1).chunk(2, 1)[0], "'flip' cannot be built", KNOWN),
         (lambda m, x: x[:1], "'getitem' cannot be built: it takes more than", "positions in their order"),
         (lambda m, x: x[:, m.places], "'getitem' cannot be built [layer 'block', getitem]", ELSEWHERE),
+        (lambda m, x: torch.cat([*x.chunk(3, 1)], 1), "it reads a part of a tensor that is not there", "as many parts"),
         (lambda m, x: F.interpolate(x, scale_factor=1.5), "an upsampling of (4, 8, 8) by (1.5, 1.5)", "whole factors"),
         (lambda m, x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
          "by (2.0, 2.0), mode='bilinear', align_corners=True [layer 'block', interpolate]", "without align_corners"),

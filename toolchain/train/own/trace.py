@@ -84,7 +84,12 @@ def layer_graph(model: nn.Module, example: Tensor, *, copies: bool = False) -> f
         model = nn.Sequential(OrderedDict(layer=model))
     graph = fx.GraphModule(model, trace(model))
     with torch.no_grad():
-        shapes = Shapes(graph).of(example)
+        try:
+            shapes = Shapes(graph).of(example)
+        except IndexError as error:  # `chunk` makes fewer parts than it is asked for where they come out even
+            what = "it reads a part of a tensor that is not there"
+            hint = "ask for as many parts as there are: a, b = x.chunk(2, 1)"
+            raise UserError(what, where=f"forward of {type(model).__name__}", hint=hint) from error
         write_sizes(graph, shapes, example)
     rewriter = _Rewriter(graph, model, shapes, copies)
     rewriter.rewrite()
